@@ -29,8 +29,8 @@ const AnyVersion int32 = -1
 // returns as soon as ctx is done. Implementations are safe for concurrent use.
 // internal/zkconn implements it against a server, storetest.Memory in memory.
 type Znodes interface {
-	// Get returns a znode's data, which may be empty, never nil-or-not: null
-	// data and empty data are the same thing. Errors: NotFound.
+	// Get returns a znode's data. Null data and empty data are the same thing.
+	// Errors: NotFound.
 	Get(ctx context.Context, path string) ([]byte, Stat, error)
 	// Children returns the names (not paths) of a znode's children, sorted.
 	// Errors: NotFound.
