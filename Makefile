@@ -1,0 +1,64 @@
+# `make help` lists the targets. `make demo` and `make test` install what they
+# need, once, and say so; see scripts/deps.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+TOOLS := $(CURDIR)/.tools/bin
+export PATH := $(TOOLS):$(PATH)
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+GOLANGCI_LINT_VERSION := v2.12.0
+VERSITYGW_VERSION := v1.8.0
+
+# Packages to test, and further flags of go test: make test PKG=./fs TESTFLAGS='-run Mount'
+PKG ?= ./...
+TESTFLAGS ?=
+
+.PHONY: build
+build: ## Build the static binary bin/kingpin
+	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/kingpin ./cmd/kingpin
+
+.PHONY: test
+test: deps ## Test everything with the race detector on; a skipped test fails
+	scripts/test -timeout 15m -p 2 $(TESTFLAGS) $(PKG)
+
+.PHONY: bench
+bench: deps ## Run the benchmarks
+	go test -run '^$$' -bench . -benchmem -p 1 $$(scripts/benchmarks)
+
+.PHONY: lint
+lint: deps-lint ## Run the linters, and check that go.mod is tidy
+	golangci-lint run ./...
+	go mod tidy -diff
+
+.PHONY: demo
+demo: deps-demo build ## Start ZooKeeper, S3 and a monitor here and walk through what it does
+	bin/kingpin dev --walk
+
+.PHONY: deps-demo deps deps-lint
+deps-demo: ## Install what the demo needs: Debian's zookeeper and fuse3
+	scripts/deps zookeeper fuse3
+deps: deps-demo .tools/versitygw-$(VERSITYGW_VERSION) ## Install what the tests need: the demo's, a C compiler, an S3 server
+	scripts/deps gcc
+deps-lint: .tools/golangci-lint-$(GOLANGCI_LINT_VERSION) ## Install the linters
+
+# The stamps name the version, so that a new one is installed over the old.
+.tools/versitygw-$(VERSITYGW_VERSION):
+	@echo "Installing versitygw $(VERSITYGW_VERSION), an S3 server, to .tools/bin (takes a minute)"
+	GOBIN='$(TOOLS)' go install github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW_VERSION)
+	touch $@
+.tools/golangci-lint-$(GOLANGCI_LINT_VERSION):
+	@echo "Installing golangci-lint $(GOLANGCI_LINT_VERSION) to .tools/bin (takes two minutes)"
+	GOBIN='$(TOOLS)' go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+	touch $@
+
+.PHONY: clean
+clean: ## Remove what was built, and the tools in .tools
+	rm -rf bin .tools
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
