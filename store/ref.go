@@ -28,10 +28,11 @@ func (r Ref) Key(v Version) string { return dotsToSlashes(r.prefix() + "_" + str
 // keys too: what follows must parse as a version.
 func (r Ref) historyPrefix() string { return dotsToSlashes(r.prefix()) + "_" }
 
-// versionOf is the inverse of Key.
+// versionOf is the inverse of Key. All writers' versions have a fraction; a key
+// without one is the index of a value whose name is ours, "_" and a number.
 func (r Ref) versionOf(key string) (Version, bool) {
 	text, ok := strings.CutPrefix(key, r.historyPrefix())
-	if !ok {
+	if !ok || !strings.Contains(text, "/") {
 		return "", false
 	}
 	v, err := ParseVersion(strings.ReplaceAll(text, "/", "."))
