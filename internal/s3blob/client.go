@@ -1,0 +1,182 @@
+// Package s3blob keeps objects in one S3 bucket: store.Blobs over the AWS SDK.
+// It is the only package that speaks to S3.
+package s3blob
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/kingpinfs/kingpin/store"
+)
+
+// The limits that a Config leaves open.
+const (
+	defaultIdleTimeout = 30 * time.Second
+	defaultMaxConns    = 64
+	defaultRegion      = "us-east-1"
+)
+
+// Config says which bucket to use, where it is, and who we are.
+type Config struct {
+	// Bucket is the bucket's name.
+	Bucket string
+	// Endpoint is the server's URL; a bare host (and port) means https. It is
+	// addressed path-style: https://endpoint/bucket/key. Empty: AWS, or what
+	// the SDK's own settings say (AWS_ENDPOINT_URL_S3).
+	Endpoint string
+	// Region is what requests are signed for. Empty: what the SDK's own
+	// settings say, or the region that the name of an AWS endpoint holds, or
+	// us-east-1.
+	Region string
+	// KeyFile is a boto file: a section [Credentials] with the keys
+	// aws_access_key_id and aws_secret_access_key. Empty: the SDK's default
+	// chain (environment, ~/.aws, the machine's role). If that finds nothing,
+	// a server that isn't AWS's is asked without credentials.
+	KeyFile string
+	// IdleTimeout is how long a request may wait for a server that sends and
+	// takes not a single byte. 0: 30 s. It is no limit on a request that makes
+	// progress: that is the context's matter.
+	IdleTimeout time.Duration
+	// MaxConns is how many connections to the server there may be; further
+	// requests wait for one. 0: 64, enough for a monitor that fetches 32
+	// objects at once while somebody reads and writes through it.
+	MaxConns int
+	// Logger hears of what is decided here. nil: nobody does.
+	Logger *slog.Logger
+}
+
+// Client reads and writes the objects of one bucket. It implements
+// store.Blobs. Nothing is tried twice, with one exception that Get names:
+// callers know best when to come back. Keys are used as they are. A Client is
+// safe for concurrent use.
+type Client struct {
+	cfg    Config
+	s3     *s3.Client
+	get    *getter
+	conns  *http.Transport
+	creds  *credentialSource // nil: requests are sent without credentials
+	region string
+}
+
+var _ store.Blobs = (*Client)(nil)
+
+// New reads the configuration and credentials that cfg names, and those of the
+// AWS SDK, from environment and files. It contacts no server. Its errors are
+// Invalid and say what to change. The caller must call Close.
+func New(ctx context.Context, cfg Config) (*Client, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.IdleTimeout == 0 {
+		cfg.IdleTimeout = defaultIdleTimeout
+	}
+	if cfg.MaxConns == 0 {
+		cfg.MaxConns = defaultMaxConns
+	}
+	if cfg.Bucket == "" {
+		return nil, &store.Error{Op: "configuring access to", Subject: "s3://", Kind: store.Invalid,
+			Err: errors.New("no bucket is named: give --s3-bucket")}
+	}
+	server, err := parseEndpoint(cfg.Endpoint)
+	if err != nil {
+		return nil, &store.Error{Op: "configuring the S3 endpoint", Subject: cfg.Endpoint, Kind: store.Invalid, Err: err}
+	}
+
+	load := func(ctx context.Context) (aws.Config, error) { return loadSDK(ctx, cfg) }
+	sdk, err := load(ctx)
+	if err != nil {
+		return nil, &store.Error{Op: "configuring access to", Subject: "s3://" + cfg.Bucket, Kind: store.Invalid, Err: err}
+	}
+	c := &Client{cfg: cfg, region: firstNonEmpty(sdk.Region, server.region, defaultRegion)}
+	if !server.aws && aws.IsCredentialsProvider(sdk.Credentials, (*ec2rolecreds.Provider)(nil)) {
+		// What is left of the chain is to ask the machine's role of a service
+		// that only EC2 has, and that elsewhere takes seconds not to answer.
+		cfg.Logger.Debug("no S3 credentials found: requests are sent without", "endpoint", server.url)
+	} else {
+		c.creds = &credentialSource{load: load, current: sdk.Credentials}
+	}
+	c.conns = transport(sdk, cfg)
+	client := &http.Client{
+		Transport: c.conns,
+		// A signature holds for one host. The error says where it points.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	c.s3 = c.newS3(sdk, server, client)
+	c.get, err = newGetter(ctx, c.s3, client, cfg.Bucket, c.creds)
+	if err != nil {
+		return nil, &store.Error{Op: "configuring access to", Subject: "s3://" + cfg.Bucket, Kind: store.Invalid, Err: err}
+	}
+	return c, nil
+}
+
+// loadSDK reads what the SDK reads, and in place of its credentials the key
+// file if there is one. The file is read here and now.
+func loadSDK(ctx context.Context, cfg Config) (aws.Config, error) {
+	options := []func(*awsconfig.LoadOptions) error{
+		awsconfig.WithRegion(cfg.Region),
+		// The SDK adds the certificates of AWS_CA_BUNDLE to a client of this
+		// type only.
+		awsconfig.WithHTTPClient(awshttp.NewBuildableClient()),
+	}
+	if cfg.KeyFile != "" {
+		keys, err := readKeyFile(cfg.KeyFile)
+		if err != nil {
+			return aws.Config{}, fmt.Errorf("reading credentials from %q: %w", cfg.KeyFile, err)
+		}
+		options = append(options, awsconfig.WithCredentialsProvider(keys))
+	}
+	sdk, err := awsconfig.LoadDefaultConfig(ctx, options...)
+	if err != nil {
+		return aws.Config{}, fmt.Errorf("reading the AWS SDK's settings: %w: check ~/.aws and the AWS_ environment variables", err)
+	}
+	return sdk, nil
+}
+
+// newS3 returns the SDK's client of the server.
+func (c *Client) newS3(sdk aws.Config, server endpoint, client *http.Client) *s3.Client {
+	return s3.NewFromConfig(sdk, func(o *s3.Options) {
+		o.Region = c.region
+		if server.url != "" {
+			o.BaseEndpoint = aws.String(server.url)
+		}
+		// A custom endpoint, ours or one of the SDK's settings.
+		o.UsePathStyle = o.BaseEndpoint != nil
+		o.HTTPClient = client
+		o.Credentials = aws.AnonymousCredentials{}
+		if c.creds != nil {
+			o.Credentials = c.creds
+		}
+		o.Retryer = aws.NopRetryer{}
+		// Checksum trailers are unknown to many servers that speak S3.
+		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
+		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
+		// So is "Expect: 100-continue", and contents are small.
+		o.ContinueHeaderThresholdBytes = -1
+		o.DisableS3ExpressSessionAuth = aws.Bool(true)
+	})
+}
+
+// Close closes the connections that no request uses.
+func (c *Client) Close() { c.conns.CloseIdleConnections() }
+
+// uri names an object, or with an empty key the bucket, in errors.
+func (c *Client) uri(key string) string { return "s3://" + c.cfg.Bucket + "/" + key }
+
+func firstNonEmpty(texts ...string) string {
+	for _, text := range texts {
+		if text != "" {
+			return text
+		}
+	}
+	return ""
+}

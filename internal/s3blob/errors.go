@@ -1,0 +1,220 @@
+package s3blob
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/kingpinfs/kingpin/store"
+)
+
+// fault is the cause of a store.Error: a line for people, and the SDK's error
+// for errors.As.
+type fault struct {
+	text string
+	err  error
+}
+
+func (f *fault) Error() string { return f.text }
+func (f *fault) Unwrap() error { return f.err }
+
+// response is what an error tells of the server's answer.
+type response struct {
+	status  int    // 0: there was none
+	code    string // S3's name for the error, such as "NoSuchKey"; "" if the answer was no S3 error
+	message string // S3's words
+	header  http.Header
+}
+
+func responseOf(err error) response {
+	var r response
+	if answer, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && answer.Response != nil {
+		r.status, r.header = answer.HTTPStatusCode(), answer.Response.Header
+	}
+	if api, ok := errors.AsType[smithy.APIError](err); ok && r.status != 0 {
+		r.code, r.message = api.ErrorCode(), api.ErrorMessage()
+	}
+	return r
+}
+
+// describe renders the answer: "AccessDenied (403): Access Denied.".
+func (r response) describe() string {
+	switch {
+	case r.code == "":
+		return fmt.Sprintf("the server answered %d %s", r.status, http.StatusText(r.status))
+	case r.message == "" || r.message == r.code:
+		return fmt.Sprintf("%s (%d)", r.code, r.status)
+	default:
+		return fmt.Sprintf("%s (%d): %s", r.code, r.status, r.message)
+	}
+}
+
+// kinds are S3's error codes whose HTTP status doesn't tell the kind.
+var kinds = map[string]store.Kind{
+	"AuthorizationHeaderMalformed": store.Denied,
+	"ExpiredToken":                 store.Denied,
+	"InvalidToken":                 store.Denied,
+	"TokenRefreshRequired":         store.Denied,
+	"EntityTooLarge":               store.TooLarge,
+	"InvalidArgument":              store.Invalid,
+	"InvalidBucketName":            store.Invalid,
+	"InvalidURI":                   store.Invalid,
+	"KeyTooLongError":              store.Invalid,
+	"MetadataTooLarge":             store.Invalid,
+	// Another conditional write of the same key is under way.
+	"ConditionalRequestConflict": store.Exists,
+	// A server that keeps objects as files can't have one beneath another.
+	"ExistingObjectIsDirectory": store.Invalid,
+	"ObjectParentIsFile":        store.Invalid,
+}
+
+// refusals are the codes that say that the credentials are at fault, not what
+// they were used for.
+var refusals = map[string]bool{
+	"ExpiredToken":          true,
+	"InvalidAccessKeyId":    true,
+	"InvalidToken":          true,
+	"SignatureDoesNotMatch": true,
+	"TokenRefreshRequired":  true,
+}
+
+func (r response) kind() store.Kind {
+	if kind, ok := kinds[r.code]; ok {
+		return kind
+	}
+	switch r.status {
+	case http.StatusNotFound:
+		if r.code == "" {
+			return store.Unavailable // no S3 server said so
+		}
+		return store.NotFound
+	case http.StatusUnauthorized, http.StatusForbidden,
+		// The bucket is in another region, or at another endpoint.
+		http.StatusMovedPermanently, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		return store.Denied
+	case http.StatusPreconditionFailed:
+		return store.Exists
+	default:
+		return store.Unavailable
+	}
+}
+
+// fail makes a store.Error of an error of the SDK's. subject is s3://bucket/key.
+func (c *Client) fail(ctx context.Context, op, subject string, err error) error {
+	kind, text := c.explain(ctx, err)
+	if ctx.Err() != nil {
+		err = errors.Join(ctx.Err(), err)
+	}
+	e := &store.Error{Op: op, Subject: subject, Kind: kind}
+	if text != "" {
+		e.Err = &fault{text: text, err: err}
+	}
+	return e
+}
+
+// explain says what kind of failure err is and what to do about it; nothing if
+// the kind says it all.
+func (c *Client) explain(ctx context.Context, err error) (store.Kind, string) {
+	if ctx.Err() != nil {
+		return store.Unavailable, fmt.Sprintf("gave up waiting for the server: %v", context.Cause(ctx))
+	}
+	if _, ok := errors.AsType[*credentialsError](err); ok {
+		return store.Denied, rootOf(err).Error()
+	}
+	r := responseOf(err)
+	if r.status == 0 || r.status == http.StatusOK {
+		return store.Unavailable, c.explainSilence(err)
+	}
+	if refusals[r.code] && c.creds != nil {
+		defer c.creds.refused()
+	}
+	kind := r.kind()
+	switch {
+	case r.code == "NoSuchKey" || r.code == "NotFound":
+		return kind, ""
+	case r.code == "NoSuchBucket":
+		return kind, fmt.Sprintf("there is no bucket %q at %s: name another with --s3-bucket, or create it", c.cfg.Bucket, c.place())
+	case kind == store.Denied:
+		return kind, r.describe() + ": " + c.adviseDenied(ctx, r)
+	default:
+		return kind, r.describe()
+	}
+}
+
+// adviseDenied says what to check after the server has refused a request.
+func (c *Client) adviseDenied(ctx context.Context, r response) string {
+	switch r.code {
+	case "InvalidAccessKeyId":
+		return fmt.Sprintf("the server doesn't know us (%s): check the key id, and that it belongs to %s", c.whoWeAre(ctx), c.place())
+	case "SignatureDoesNotMatch":
+		return fmt.Sprintf("the secret key is not the one of %s: check it", c.whoWeAre(ctx))
+	case "ExpiredToken", "InvalidToken", "TokenRefreshRequired":
+		return fmt.Sprintf("renew the session (%s)", c.whoWeAre(ctx))
+	case "RequestTimeTooSkewed":
+		return "check this machine's clock"
+	}
+	if region := r.header.Get("X-Amz-Bucket-Region"); region != "" && region != c.region {
+		return fmt.Sprintf("the bucket %q is in the region %q, the request was made for %q: set AWS_REGION", c.cfg.Bucket, region, c.region)
+	}
+	switch r.status {
+	case http.StatusMovedPermanently, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		return fmt.Sprintf("the bucket %q has another endpoint (%q): give it with --s3-endpoint, or set AWS_REGION", c.cfg.Bucket, r.header.Get("Location"))
+	case http.StatusBadRequest:
+		return fmt.Sprintf("the request was signed for the region %q: set AWS_REGION to the bucket's", c.region)
+	}
+	return fmt.Sprintf("check what %s may do in the bucket %q (S3 answers the same where there is no such key, unless s3:ListBucket is allowed)",
+		c.whoWeAre(ctx), c.cfg.Bucket)
+}
+
+// explainSilence describes a request that got no answer, or half of one.
+func (c *Client) explainSilence(err error) string {
+	if f, ok := errors.AsType[*fault](err); ok {
+		return f.text
+	}
+	if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "dial" {
+		return e.Error()
+	}
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Sprintf("the server at %s was silent for %v", c.place(), c.cfg.IdleTimeout)
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return fmt.Sprintf("the server at %s doesn't speak TLS: write the endpoint as http://…", c.place())
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Sprintf("the server at %s closed the connection before it had answered", c.place())
+	default:
+		return rootOf(err).Error()
+	}
+}
+
+// rootOf strips what the SDK and net/http say around an error.
+func rootOf(err error) error {
+	if e, ok := errors.AsType[*credentialsError](err); ok {
+		return e
+	}
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		return e.Err
+	}
+	if e, ok := errors.AsType[*smithy.OperationError](err); ok {
+		err = e.Err
+	}
+	if e, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
+		err = e.Err
+	}
+	return err
+}
+
+// place names the server.
+func (c *Client) place() string {
+	if url := c.s3.Options().BaseEndpoint; url != nil {
+		return *url
+	}
+	return "AWS (" + c.region + ")"
+}
