@@ -1,0 +1,116 @@
+package sync
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/kingpinfs/kingpin/metaconfig"
+	"github.com/kingpinfs/kingpin/store"
+)
+
+// FileStatus says how one file stands. It is a copy.
+type FileStatus struct {
+	Type         metaconfig.Type
+	Name         string // of the file
+	Metaconfig   string // that asks for it; "" if nothing does any more
+	ZKPath       string
+	State        State
+	Version      string     // as Entry's; "" if nothing is served
+	ZnodeVersion int32      // of the znode, when what is served was read
+	Err          string     // why it isn't fresh, in one line
+	Kind         store.Kind // of that error, 0 if it has none
+	Failures     int        // attempts in a row that failed
+	Endpoints    []string   // a serverset's, as served
+	Held         []string   // a serverset's list that is held back; nil if none is
+	HeldSince    time.Time
+	HeldReason   string
+
+	NotifiedAt  time.Time // when ZooKeeper last spoke of a change
+	ProcessedAt time.Time // when it was last read, with or without success
+	SyncedAt    time.Time // when what is served was last known to be current
+	ChangedAt   time.Time // when this content began to be served
+}
+
+// NodeStatus says how a metaconfig or a dependency stands.
+type NodeStatus struct {
+	Name   string
+	ZKPath string
+	Err    string
+}
+
+// Snapshot is how everything stands at one moment, sorted by name.
+type Snapshot struct {
+	Ready        bool
+	Configs      []FileStatus
+	Serversets   []FileStatus
+	Metaconfigs  []NodeStatus
+	Dependencies []NodeStatus
+	ResyncedAt   time.Time // when everything was last due to be read again; zero: never
+}
+
+// Stats returns the engine's counters, live.
+func (e *Engine) Stats() *Stats { return &e.stats }
+
+// Snapshot returns how everything stands.
+func (e *Engine) Snapshot() Snapshot {
+	e.mu.Lock()
+	s := Snapshot{Ready: e.isReady, ResyncedAt: e.resynced}
+	for k, it := range e.items {
+		switch k.kind {
+		case configItem:
+			s.Configs = append(s.Configs, e.fileStatus(it))
+		case serversetItem:
+			s.Serversets = append(s.Serversets, e.fileStatus(it))
+		case metaconfigItem:
+			s.Metaconfigs = append(s.Metaconfigs, NodeStatus{k.name, it.path, errorText(it.err)})
+		case dependencyItem:
+			if k.name == baseDependency && it.zxid == 0 && it.err == nil {
+				continue // there is none
+			}
+			s.Dependencies = append(s.Dependencies, NodeStatus{k.name, it.path, errorText(it.err)})
+		}
+	}
+	e.mu.Unlock()
+	byFile := func(a, b FileStatus) int { return cmp.Compare(a.Name, b.Name) }
+	byNode := func(a, b NodeStatus) int { return cmp.Compare(a.Name, b.Name) }
+	slices.SortFunc(s.Configs, byFile)
+	slices.SortFunc(s.Serversets, byFile)
+	slices.SortFunc(s.Metaconfigs, byNode)
+	slices.SortFunc(s.Dependencies, byNode)
+	return s
+}
+
+// fileStatus copies what is known of a file. mu must be held.
+func (e *Engine) fileStatus(it *item) FileStatus {
+	s := FileStatus{
+		Type:         it.key.fileType(),
+		Name:         it.key.name,
+		ZKPath:       cmp.Or(it.path, it.serving.ZKPath),
+		State:        it.state(e.connected),
+		Version:      it.serving.Version,
+		ZnodeVersion: it.serving.ZnodeVersion,
+		Err:          errorText(it.err),
+		Kind:         store.KindOf(it.err),
+		Failures:     it.failures,
+		HeldReason:   it.heldReason,
+		NotifiedAt:   it.notified,
+		ProcessedAt:  it.processed,
+		SyncedAt:     it.synced,
+		ChangedAt:    it.serving.Changed,
+	}
+	if it.wanted && len(it.owners) > 0 {
+		s.Metaconfig = it.owners[0].metaconfig
+	}
+	if it.guard != nil {
+		state := it.guard.State()
+		s.Endpoints = state.Served
+		if it.held && state.Held != nil {
+			s.Held, s.HeldSince = state.Held.Endpoints, state.Held.Since
+		}
+	}
+	if s.Err == "" && !e.connected && s.State == Stale {
+		s.Err = errDisconnected.Error()
+	}
+	return s
+}
