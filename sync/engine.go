@@ -22,7 +22,11 @@ import (
 // read the client calls Engine.ZnodeChanged when the answer may have become
 // wrong. *zkconn.Conn implements it.
 type ZooKeeper interface {
+	// GetWatched returns a znode's data. After NotFound the watch is for its
+	// creation.
 	GetWatched(ctx context.Context, path string) ([]byte, store.Stat, error)
+	// ChildrenWatched returns the names of a znode's children. After NotFound
+	// the watch is for its creation.
 	ChildrenWatched(ctx context.Context, path string) ([]string, store.Stat, error)
 	// Sync makes the reads that follow at least as new as the ensemble was
 	// when it was called.
@@ -31,6 +35,7 @@ type ZooKeeper interface {
 
 // Contents fetches the content of a version. *store.Store implements it.
 type Contents interface {
+	// GetVersion returns the value at a version. The engine keeps its content.
 	GetVersion(ctx context.Context, ref store.Ref, v store.Version) (store.Value, error)
 }
 

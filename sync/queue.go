@@ -162,7 +162,8 @@ func (q *queue) release() {
 	defer q.mu.Unlock()
 	now := time.Now()
 	for len(q.later) > 0 && !q.later[0].due.After(now) {
-		entry := heap.Pop(&q.later).(*delayed)
+		entry := q.later[0]
+		heap.Remove(&q.later, 0)
 		delete(q.timers, entry.key)
 		q.add(entry.key)
 	}
@@ -177,6 +178,7 @@ type delayed struct {
 	index int // in the heap
 }
 
+// delayHeap implements heap.Interface.
 type delayHeap []*delayed
 
 func (h delayHeap) Len() int           { return len(h) }
@@ -187,7 +189,7 @@ func (h delayHeap) Swap(i, j int) {
 }
 
 func (h *delayHeap) Push(x any) {
-	entry := x.(*delayed)
+	entry := x.(*delayed) //nolint:errcheck // the queue pushes nothing else
 	entry.index = len(*h)
 	*h = append(*h, entry)
 }

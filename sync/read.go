@@ -75,9 +75,6 @@ func parsePointer(path string, data []byte) (store.Version, error) {
 // one that is about to succeed is better finished.
 const outdatedGrace = time.Second
 
-// errOutdated ends a download that a newer version has made pointless.
-var errOutdated = errors.New("a newer version is known")
-
 // fetchContent downloads a version's content. Items that need the same object
 // at the same time share one download.
 func (e *Engine) fetchContent(ctx context.Context, it *item, ref store.Ref, v store.Version) ([]byte, error) {
@@ -86,11 +83,12 @@ func (e *Engine) fetchContent(ctx context.Context, it *item, ref store.Ref, v st
 	e.mu.Lock()
 	it.fetch = &fetching{cancel: cancel, patient: it.gaveUp}
 	e.mu.Unlock()
-	content, err, _ := e.flights.Do(ref.Key(v), func() (any, error) {
+	shared, err, _ := e.flights.Do(ref.Key(v), func() (any, error) {
 		e.stats.Fetches.Add(1)
 		value, err := e.cfg.Contents.GetVersion(ctx, ref, v)
 		return value.Content, err
 	})
+	content, _ := shared.([]byte)
 	e.mu.Lock()
 	it.gaveUp = it.fetch.outdated
 	it.fetch = nil
@@ -102,9 +100,9 @@ func (e *Engine) fetchContent(ctx context.Context, it *item, ref store.Ref, v st
 		e.noteFetch(err)
 	}
 	if err != nil {
-		return nil, err
+		return nil, fetchError{err}
 	}
-	return content.([]byte), nil
+	return content, nil
 }
 
 // hurryFetch sees to it that a download that a newer version has made pointless

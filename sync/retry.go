@@ -15,6 +15,38 @@ type publishError struct{ error }
 
 func (e publishError) Unwrap() error { return e.error }
 
+// fetchError marks what S3 answered, or didn't.
+type fetchError struct{ error }
+
+func (e fetchError) Unwrap() error { return e.error }
+
+// Stage is the step in which bringing a file up to date failed.
+type Stage string
+
+// The stages.
+const (
+	StageNone      Stage = ""          // it didn't fail, or what was read is not valid
+	StageZooKeeper Stage = "zookeeper" // reading the znode
+	StageS3        Stage = "s3"        // fetching the content
+	StagePublish   Stage = "publish"   // handing it to the sink
+)
+
+func stageOf(err error) Stage {
+	kind := store.KindOf(err)
+	switch {
+	case err == nil:
+		return StageNone
+	case errors.As(err, new(publishError)):
+		return StagePublish
+	case errors.As(err, new(fetchError)):
+		return StageS3
+	case kind == store.NotFound || kind == store.Unavailable || kind == store.Denied:
+		return StageZooKeeper
+	default:
+		return StageNone
+	}
+}
+
 const (
 	firstRetry   = 100 * time.Millisecond
 	quickRetry   = 5 * time.Second  // the longest wait for what may heal any moment

@@ -20,6 +20,7 @@ type FileStatus struct {
 	ZnodeVersion int32      // of the znode, when what is served was read
 	Err          string     // why it isn't fresh, in one line
 	Kind         store.Kind // of that error, 0 if it has none
+	Stage        Stage      // in which it came up
 	Failures     int        // attempts in a row that failed
 	Endpoints    []string   // a serverset's, as served
 	Held         []string   // a serverset's list that is held back; nil if none is
@@ -92,6 +93,7 @@ func (e *Engine) fileStatus(it *item) FileStatus {
 		ZnodeVersion: it.serving.ZnodeVersion,
 		Err:          errorText(it.err),
 		Kind:         store.KindOf(it.err),
+		Stage:        stageOf(it.err),
 		Failures:     it.failures,
 		HeldReason:   it.heldReason,
 		NotifiedAt:   it.notified,

@@ -140,7 +140,7 @@ func blobReplace(t *testing.T, b store.Blobs) {
 
 func blobNotFound(t *testing.T, b store.Blobs) {
 	mustPut(t, b, "dir/there", []byte("x"))
-	for _, key := range []string{"missing", "dir", "dir/", "dir/ther", "dir/there2", "dir/missing/deeper"} {
+	for _, key := range []string{"missing", "dir", "dir/", "dir/the", "dir/there2", "dir/missing/deeper"} {
 		content, _, err := b.Get(t.Context(), key, 0)
 		wantBlobError(t, err, store.NotFound, key)
 		if content != nil {
