@@ -168,8 +168,31 @@ func (p *Process) Kill() error {
 }
 
 // Pause freezes the process (SIGSTOP): its sockets stay open and accept, but
-// nothing is answered. Stop and Kill work on a paused process.
-func (p *Process) Pause() error { return p.signal(unix.SIGSTOP) }
+// nothing is answered. It returns when every thread has stopped. Stop and Kill
+// work on a paused process.
+func (p *Process) Pause() error {
+	if err := p.signal(unix.SIGSTOP); err != nil {
+		return err
+	}
+	patience := time.NewTimer(killPatience)
+	defer patience.Stop()
+	poll := time.NewTicker(time.Millisecond)
+	defer poll.Stop()
+	for {
+		var info unix.Siginfo
+		err := unix.Waitid(unix.P_PID, p.pid, &info, unix.WSTOPPED|unix.WNOHANG|unix.WNOWAIT, nil)
+		if err == nil && info.Signo != 0 {
+			return nil
+		}
+		select {
+		case <-p.done:
+			return nil
+		case <-patience.C:
+			return fmt.Errorf("pausing %s: pid %d still runs after %v", p.name, p.pid, killPatience)
+		case <-poll.C:
+		}
+	}
+}
 
 // Resume lets a paused process run on (SIGCONT).
 func (p *Process) Resume() error { return p.signal(unix.SIGCONT) }
