@@ -15,6 +15,7 @@ import (
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/logging"
 
 	"github.com/kingpinfs/kingpin/store"
 )
@@ -124,6 +125,10 @@ func New(ctx context.Context, cfg Config) (*Client, error) {
 func loadSDK(ctx context.Context, cfg Config) (aws.Config, error) {
 	options := []func(*awsconfig.LoadOptions) error{
 		awsconfig.WithRegion(cfg.Region),
+		// Else it logs to stderr.
+		awsconfig.WithLogger(logging.LoggerFunc(func(_ logging.Classification, format string, v ...any) {
+			cfg.Logger.Debug(fmt.Sprintf(format, v...), "from", "AWS SDK")
+		})),
 		// The SDK adds the certificates of AWS_CA_BUNDLE to a client of this
 		// type only.
 		awsconfig.WithHTTPClient(awshttp.NewBuildableClient()),

@@ -66,7 +66,7 @@ func (s *credentialSource) refused() {
 // whoWeAre describes the credentials in use, without the secret.
 func (c *Client) whoWeAre(ctx context.Context) string {
 	if c.creds == nil {
-		return "no credentials were found, and none were sent: give --aws-key-file, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+		return "no credentials"
 	}
 	keys, err := c.creds.Retrieve(ctx)
 	if err != nil {

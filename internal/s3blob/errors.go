@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
@@ -29,23 +30,30 @@ func (f *fault) Unwrap() error { return f.err }
 // response is what an error tells of the server's answer.
 type response struct {
 	status  int    // 0: there was none
-	code    string // S3's name for the error, such as "NoSuchKey"; "" if the answer was no S3 error
+	code    string // S3's name for the error, such as "NoSuchKey"; "" if the answer has none
 	message string // S3's words
 	header  http.Header
+	head    bool // it answers a HEAD request, and so has no body to hold code and message
 }
 
 func responseOf(err error) response {
-	var r response
-	if answer, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && answer.Response != nil {
-		r.status, r.header = answer.HTTPStatusCode(), answer.Response.Header
+	answer, ok := errors.AsType[*smithyhttp.ResponseError](err)
+	if !ok || answer.Response == nil || answer.Response.Response == nil {
+		return response{}
 	}
-	if api, ok := errors.AsType[smithy.APIError](err); ok && r.status != 0 {
+	r := response{status: answer.HTTPStatusCode(), header: answer.Response.Header}
+	if req := answer.Response.Request; req != nil {
+		r.head = req.Method == http.MethodHead
+	}
+	// Where the answer has no code the SDK makes one of the status.
+	made := strings.ReplaceAll(http.StatusText(r.status), " ", "")
+	if api, ok := errors.AsType[smithy.APIError](err); ok && !r.head && api.ErrorCode() != made {
 		r.code, r.message = api.ErrorCode(), api.ErrorMessage()
 	}
 	return r
 }
 
-// describe renders the answer: "AccessDenied (403): Access Denied.".
+// describe renders the answer: "AccessDenied (403): Access Denied".
 func (r response) describe() string {
 	switch {
 	case r.code == "":
@@ -53,12 +61,18 @@ func (r response) describe() string {
 	case r.message == "" || r.message == r.code:
 		return fmt.Sprintf("%s (%d)", r.code, r.status)
 	default:
-		return fmt.Sprintf("%s (%d): %s", r.code, r.status, r.message)
+		return fmt.Sprintf("%s (%d): %s", r.code, r.status, strings.TrimRight(r.message, ". \n"))
 	}
 }
 
+// codeUnknownUser is versitygw's name for InvalidAccessKeyId.
+const codeUnknownUser = "XAdminUserNotFound"
+
 // kinds are S3's error codes whose HTTP status doesn't tell the kind.
 var kinds = map[string]store.Kind{
+	"NoSuchBucket":                 store.NotFound,
+	"NoSuchKey":                    store.NotFound,
+	codeUnknownUser:                store.Denied,
 	"AuthorizationHeaderMalformed": store.Denied,
 	"ExpiredToken":                 store.Denied,
 	"InvalidToken":                 store.Denied,
@@ -84,6 +98,7 @@ var refusals = map[string]bool{
 	"InvalidToken":          true,
 	"SignatureDoesNotMatch": true,
 	"TokenRefreshRequired":  true,
+	codeUnknownUser:         true,
 }
 
 func (r response) kind() store.Kind {
@@ -92,10 +107,10 @@ func (r response) kind() store.Kind {
 	}
 	switch r.status {
 	case http.StatusNotFound:
-		if r.code == "" {
-			return store.Unavailable // no S3 server said so
+		if r.head {
+			return store.NotFound
 		}
-		return store.NotFound
+		return store.Unavailable // that is not how S3 says it
 	case http.StatusUnauthorized, http.StatusForbidden,
 		// The bucket is in another region, or at another endpoint.
 		http.StatusMovedPermanently, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
@@ -138,12 +153,14 @@ func (c *Client) explain(ctx context.Context, err error) (store.Kind, string) {
 	}
 	kind := r.kind()
 	switch {
-	case r.code == "NoSuchKey" || r.code == "NotFound":
-		return kind, ""
 	case r.code == "NoSuchBucket":
 		return kind, fmt.Sprintf("there is no bucket %q at %s: name another with --s3-bucket, or create it", c.cfg.Bucket, c.place())
+	case kind == store.NotFound:
+		return kind, ""
 	case kind == store.Denied:
 		return kind, r.describe() + ": " + c.adviseDenied(ctx, r)
+	case r.status == http.StatusNotFound:
+		return kind, fmt.Sprintf("%s: is %s an S3 server? Give another with --s3-endpoint", r.describe(), c.place())
 	default:
 		return kind, r.describe()
 	}
@@ -152,7 +169,7 @@ func (c *Client) explain(ctx context.Context, err error) (store.Kind, string) {
 // adviseDenied says what to check after the server has refused a request.
 func (c *Client) adviseDenied(ctx context.Context, r response) string {
 	switch r.code {
-	case "InvalidAccessKeyId":
+	case "InvalidAccessKeyId", codeUnknownUser:
 		return fmt.Sprintf("the server doesn't know us (%s): check the key id, and that it belongs to %s", c.whoWeAre(ctx), c.place())
 	case "SignatureDoesNotMatch":
 		return fmt.Sprintf("the secret key is not the one of %s: check it", c.whoWeAre(ctx))
@@ -160,15 +177,18 @@ func (c *Client) adviseDenied(ctx context.Context, r response) string {
 		return fmt.Sprintf("renew the session (%s)", c.whoWeAre(ctx))
 	case "RequestTimeTooSkewed":
 		return "check this machine's clock"
+	case "AuthorizationHeaderMalformed":
+		return fmt.Sprintf("the request was signed for the region %q: set AWS_REGION to the bucket's", c.region)
 	}
 	if region := r.header.Get("X-Amz-Bucket-Region"); region != "" && region != c.region {
 		return fmt.Sprintf("the bucket %q is in the region %q, the request was made for %q: set AWS_REGION", c.cfg.Bucket, region, c.region)
 	}
-	switch r.status {
-	case http.StatusMovedPermanently, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-		return fmt.Sprintf("the bucket %q has another endpoint (%q): give it with --s3-endpoint, or set AWS_REGION", c.cfg.Bucket, r.header.Get("Location"))
-	case http.StatusBadRequest:
-		return fmt.Sprintf("the request was signed for the region %q: set AWS_REGION to the bucket's", c.region)
+	if r.status < http.StatusBadRequest {
+		return fmt.Sprintf("%s sends requests for the bucket %q elsewhere (%q): give the right --s3-endpoint, or set AWS_REGION",
+			c.place(), c.cfg.Bucket, r.header.Get("Location"))
+	}
+	if c.creds == nil {
+		return "no credentials were found, and none were sent: give --aws-key-file, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 	}
 	return fmt.Sprintf("check what %s may do in the bucket %q (S3 answers the same where there is no such key, unless s3:ListBucket is allowed)",
 		c.whoWeAre(ctx), c.cfg.Bucket)

@@ -3,7 +3,6 @@ package s3blob
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"net/http"
@@ -94,27 +93,15 @@ func (c *Client) List(ctx context.Context, prefix string) iter.Seq2[store.Object
 	}
 }
 
-// CheckBucket asks the server whether the bucket can be used. Errors: NotFound
-// if it doesn't exist, Denied if the server doesn't accept our credentials or
-// they aren't allowed to list the bucket, Unavailable if it doesn't answer.
-// Each says what to check.
+// CheckBucket asks the server whether the bucket can be used, by listing a key
+// of it: a HEAD request would need the same permission and get no reasons.
+// Errors: NotFound if the bucket doesn't exist, Denied if the server doesn't
+// accept our credentials or they aren't allowed to list the bucket, Unavailable
+// if it doesn't answer, or not like S3. Each says what to check.
 func (c *Client) CheckBucket(ctx context.Context) error {
-	_, err := c.s3.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &c.cfg.Bucket})
-	if err == nil {
-		return nil
+	_, err := c.s3.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &c.cfg.Bucket, MaxKeys: aws.Int32(1)})
+	if err != nil {
+		return c.fail(ctx, "looking for bucket", "s3://"+c.cfg.Bucket, err)
 	}
-	// A HEAD request gets no reason for what it gets; a listing does, and
-	// needs the same permission.
-	if responseOf(err).status >= http.StatusBadRequest && ctx.Err() == nil {
-		if _, listErr := c.s3.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &c.cfg.Bucket, MaxKeys: aws.Int32(1)}); listErr != nil {
-			err = listErr
-		} else {
-			return nil
-		}
-	}
-	err = c.fail(ctx, "looking for bucket", "s3://"+c.cfg.Bucket, err)
-	if e, ok := errors.AsType[*store.Error](err); ok && e.Kind == store.NotFound && e.Err == nil {
-		e.Err = fmt.Errorf("is %s an S3 server? Give another with --s3-endpoint", c.place())
-	}
-	return err
+	return nil
 }
