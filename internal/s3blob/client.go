@@ -90,7 +90,7 @@ func New(ctx context.Context, cfg Config) (*Client, error) {
 	}
 	server, err := parseEndpoint(cfg.Endpoint)
 	if err != nil {
-		return nil, &store.Error{Op: "configuring the S3 endpoint", Subject: cfg.Endpoint, Kind: store.Invalid, Err: err}
+		return nil, &store.Error{Op: "configuring the S3 endpoint", Subject: redacted(cfg.Endpoint), Kind: store.Invalid, Err: err}
 	}
 
 	load := func(ctx context.Context) (aws.Config, error) { return loadSDK(ctx, cfg) }
@@ -104,7 +104,7 @@ func New(ctx context.Context, cfg Config) (*Client, error) {
 		// that only EC2 has, and that elsewhere takes seconds not to answer.
 		cfg.Logger.Debug("no S3 credentials found: requests are sent without", "endpoint", server.url)
 	} else {
-		c.creds = &credentialSource{load: load, current: sdk.Credentials}
+		c.creds = newCredentialSource(load, sdk.Credentials)
 	}
 	c.conns = transport(sdk, cfg)
 	client := &http.Client{
@@ -159,7 +159,7 @@ func (c *Client) newS3(sdk aws.Config, server endpoint, client *http.Client) *s3
 		o.HTTPClient = client
 		o.Credentials = aws.AnonymousCredentials{}
 		if c.creds != nil {
-			o.Credentials = c.creds
+			o.Credentials, o.HTTPSignerV4 = c.creds, c.creds
 		}
 		o.Retryer = aws.NopRetryer{}
 		// Checksum trailers are unknown to many servers that speak S3.

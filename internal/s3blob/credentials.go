@@ -4,23 +4,42 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 )
 
-// credentialSource gives out credentials and reads its files again after the
-// server has refused what they held, so that replaced keys take effect without
-// a restart.
+// credentialSource gives out credentials, and signs with them. It reads its
+// files again after the server has refused what they held, so that replaced
+// keys take effect without a restart.
 type credentialSource struct {
 	load func(context.Context) (aws.Config, error)
 
+	// signer keeps the keys that it derives by the access key's id alone, so
+	// it is replaced with the credentials.
+	signer atomic.Pointer[v4.Signer]
+
 	mu      sync.Mutex // guards current
 	current aws.CredentialsProvider
+}
+
+func newCredentialSource(load func(context.Context) (aws.Config, error), current aws.CredentialsProvider) *credentialSource {
+	s := &credentialSource{load: load, current: current}
+	s.signer.Store(newSigner())
+	return s
+}
+
+func newSigner() *v4.Signer {
+	// S3 is the one service whose paths aren't escaped twice for signing.
+	return v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true })
 }
 
 // credentialsError marks a failure to get credentials.
@@ -56,11 +75,20 @@ func (s *credentialSource) provider(ctx context.Context) (aws.CredentialsProvide
 	return s.current, nil
 }
 
+// SignHTTP implements s3.HTTPSignerV4.
+func (s *credentialSource) SignHTTP(
+	ctx context.Context, keys aws.Credentials, r *http.Request, payloadHash, service, region string,
+	at time.Time, opts ...func(*v4.SignerOptions),
+) error {
+	return s.signer.Load().SignHTTP(ctx, keys, r, payloadHash, service, region, at, opts...)
+}
+
 // refused says that the server didn't accept the credentials.
 func (s *credentialSource) refused() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.current = nil
+	s.signer.Store(newSigner())
 }
 
 // whoWeAre describes the credentials in use, without the secret.

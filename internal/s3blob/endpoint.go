@@ -44,3 +44,12 @@ func parseEndpoint(text string) (endpoint, error) {
 	}
 	return e, nil
 }
+
+// redacted returns the endpoint without the password that somebody may have
+// put in.
+func redacted(text string) string {
+	if i := strings.LastIndexByte(text, '@'); i >= 0 {
+		return "…" + text[i:]
+	}
+	return text
+}

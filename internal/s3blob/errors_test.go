@@ -79,10 +79,10 @@ func useKeys(t *testing.T, id, secret string) {
 
 func TestMissingBucket(t *testing.T) {
 	isolate(t)
-	fake := devtest.S3(t)
-	real, _ := devtest.SharedVersityGW(t)
-	for _, endpoint := range []string{fake.Endpoint(), real.Endpoint()} {
-		useKeys(t, real.AccessKey(), real.SecretKey())
+	s := devtest.S3(t)
+	v, _ := devtest.SharedVersityGW(t)
+	useKeys(t, v.AccessKey(), v.SecretKey())
+	for _, endpoint := range []string{s.Endpoint(), v.Endpoint()} {
 		c := open(t, s3blob.Config{Endpoint: endpoint, Bucket: "no-such-bucket"})
 		for _, op := range withReasons {
 			t.Run(op.name, func(t *testing.T) {

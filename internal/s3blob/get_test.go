@@ -193,7 +193,8 @@ func TestGetUnknownLength(t *testing.T) {
 	c := open(t, s3blob.Config{Endpoint: s.Endpoint(), Bucket: devtest.Bucket})
 	want := strings.Repeat("chunk", 10_000)
 	answers(s, func(w http.ResponseWriter, _ *http.Request) {
-		w.(http.Flusher).Flush() // the headers, before the length is known
+		// The headers, before the length is known.
+		_ = http.NewResponseController(w).Flush()
 		_, _ = w.Write([]byte(want))
 	})
 	for _, limit := range []int64{0, int64(len(want)), mib} {

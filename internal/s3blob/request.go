@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
@@ -37,9 +36,8 @@ const (
 type getter struct {
 	client  *http.Client
 	creds   *credentialSource // nil: requests aren't signed
-	signer  *v4.Signer
-	base    url.URL // of the bucket; Path ends in a slash
-	service string  // what requests are signed for
+	base    url.URL           // of the bucket; Path ends in a slash
+	service string            // what requests are signed for
 	region  string
 }
 
@@ -63,10 +61,8 @@ func newGetter(ctx context.Context, sdk *s3.Client, client *http.Client, bucket 
 		return nil, errors.New("a bucket of this kind is not supported")
 	}
 	return &getter{
-		client: client,
-		creds:  creds,
-		// S3 is the one service whose paths aren't escaped twice for signing.
-		signer:  v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true }),
+		client:  client,
+		creds:   creds,
 		base:    url.URL{Scheme: u.Scheme, Host: u.Host, Path: strings.TrimSuffix(u.Path, key)},
 		region:  scope[2],
 		service: scope[3],
@@ -114,7 +110,7 @@ func (g *getter) request(ctx context.Context, key string) (*http.Request, error)
 		return nil, err
 	}
 	req.Header.Set("X-Amz-Content-Sha256", emptySHA256)
-	if err := g.signer.SignHTTP(ctx, keys, req, emptySHA256, g.service, g.region, time.Now()); err != nil {
+	if err := g.creds.SignHTTP(ctx, keys, req, emptySHA256, g.service, g.region, time.Now()); err != nil {
 		return nil, fmt.Errorf("signing the request: %w", err)
 	}
 	return req, nil

@@ -32,15 +32,15 @@ var (
 // S3 starts a server for this test alone, which may be stopped, restarted and
 // given faults. It holds one bucket, Bucket, and asks for no credentials. It
 // is stopped when the test ends.
-func S3(t testing.TB) *devcluster.S3 {
-	t.Helper()
-	s, err := devcluster.StartS3(t.Context(), devcluster.S3Config{Buckets: []string{Bucket}})
+func S3(tb testing.TB) *devcluster.S3 {
+	tb.Helper()
+	s, err := devcluster.StartS3(tb.Context(), devcluster.S3Config{Buckets: []string{Bucket}})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := s.Stop(); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return s
@@ -49,37 +49,37 @@ func S3(t testing.TB) *devcluster.S3 {
 // SharedS3 returns a server that all tests of the package share, and a bucket,
 // empty and existing, that only this test has. The server must not be hurt.
 // The package must use Main, which stops it.
-func SharedS3(t testing.TB) (s *devcluster.S3, bucket string) {
-	t.Helper()
+func SharedS3(tb testing.TB) (s *devcluster.S3, bucket string) {
+	tb.Helper()
 	shared := &sharedS3
 	shared.once.Do(func() {
 		// Not the test's context: the server outlives the test.
 		shared.server, shared.err = devcluster.StartS3(context.Background(), devcluster.S3Config{})
 		if shared.err == nil {
-			atExit(t, shared.server.Stop)
+			atExit(tb, shared.server.Stop)
 		}
 	})
 	if shared.err != nil {
-		t.Fatal(shared.err)
+		tb.Fatal(shared.err)
 	}
 	if shared.server == nil {
-		t.Fatal("the shared S3 server was not started: see the first test's failure")
+		tb.Fatal("the shared S3 server was not started: see the first test's failure")
 	}
-	return shared.server, newBucket(t, shared.server.CreateBucket)
+	return shared.server, newBucket(tb, shared.server.CreateBucket)
 }
 
 // VersityGW starts a server for this test alone, which may be killed, paused
 // and restarted, and which checks credentials. It holds one bucket, Bucket. It
 // is stopped when the test ends.
-func VersityGW(t testing.TB) *devcluster.VersityGW {
-	t.Helper()
-	v, err := devcluster.StartVersityGW(t.Context(), devcluster.VersityGWConfig{Buckets: []string{Bucket}})
+func VersityGW(tb testing.TB) *devcluster.VersityGW {
+	tb.Helper()
+	v, err := devcluster.StartVersityGW(tb.Context(), devcluster.VersityGWConfig{Buckets: []string{Bucket}})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := v.Stop(context.Background()); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return v
@@ -88,31 +88,31 @@ func VersityGW(t testing.TB) *devcluster.VersityGW {
 // SharedVersityGW returns a server that all tests of the package share, and a
 // bucket, empty and existing, that only this test has. The server must not be
 // hurt. The package must use Main, which stops it.
-func SharedVersityGW(t testing.TB) (v *devcluster.VersityGW, bucket string) {
-	t.Helper()
+func SharedVersityGW(tb testing.TB) (v *devcluster.VersityGW, bucket string) {
+	tb.Helper()
 	shared := &sharedVersityGW
 	shared.once.Do(func() {
 		// Not the test's context: the server outlives the test.
 		shared.server, shared.err = devcluster.StartVersityGW(context.Background(), devcluster.VersityGWConfig{})
 		if shared.err == nil {
-			atExit(t, func() error { return shared.server.Stop(context.Background()) })
+			atExit(tb, func() error { return shared.server.Stop(context.Background()) })
 		}
 	})
 	if shared.err != nil {
-		t.Fatal(shared.err)
+		tb.Fatal(shared.err)
 	}
 	if shared.server == nil {
-		t.Fatal("the shared versitygw was not started: see the first test's failure")
+		tb.Fatal("the shared versitygw was not started: see the first test's failure")
 	}
-	return shared.server, newBucket(t, shared.server.CreateBucket)
+	return shared.server, newBucket(tb, shared.server.CreateBucket)
 }
 
 // newBucket creates a bucket that no other test has.
-func newBucket(t testing.TB, create func(string) error) string {
-	t.Helper()
+func newBucket(tb testing.TB, create func(string) error) string {
+	tb.Helper()
 	bucket := fmt.Sprintf("test-%d", buckets.Add(1))
 	if err := create(bucket); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return bucket
 }
