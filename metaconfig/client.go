@@ -248,7 +248,7 @@ func (c *Client) children(ctx context.Context, path string) ([]string, error) {
 	return withoutLocks(names), nil
 }
 
-// withoutLocks returns a sorted copy of names without those of locks.
+// withoutLocks returns a copy of names without those of locks.
 func withoutLocks(names []string) []string {
 	kept := make([]string, 0, len(names))
 	for _, name := range names {
@@ -256,6 +256,5 @@ func withoutLocks(names []string) []string {
 			kept = append(kept, name)
 		}
 	}
-	slices.Sort(kept)
 	return kept
 }

@@ -345,6 +345,22 @@ func TestRemoveWithoutHolders(t *testing.T) {
 	}
 }
 
+// Somebody else takes it out of a dependency at the same time.
+func TestRemoveRace(t *testing.T) {
+	b := newBench(t)
+	name := b.config(t, "a", "x")
+	b.dependency(t, "one.dep", name)
+	b.zn.Fail = func(op, path string) error {
+		if op == "delete" && path == "/metaconfig/dependency/one.dep/"+name {
+			return &store.Error{Op: op, Subject: path, Kind: store.NotFound}
+		}
+		return nil
+	}
+	if _, err := b.Remove(b.ctx, name, true); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestRemoveStopsAtFailure(t *testing.T) {
 	b := newBench(t)
 	name := b.config(t, "a", "x")

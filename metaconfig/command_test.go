@@ -135,6 +135,7 @@ func TestParseCommandErrors(t *testing.T) {
 		{"", "doesn't run zk_download_data.py"},
 		{"rm -rf /", "doesn't run zk_download_data.py"},
 		{"echo my_zk_download_data.py -f /var/config/x", "doesn't run zk_download_data.py"},
+		{"$BIN/zk_download_data.py -f /var/config/x", "doesn't run zk_download_data.py"},
 		{"zk_download_data.py", "-f is missing"},
 		{"zk_download_data.py -p /x", "-f is missing"},
 		{"rm -f /var/config/x; zk_download_data.py -p /x", "-f is missing"},

@@ -81,6 +81,14 @@ func TestResolve(t *testing.T) {
 			[]string{"a.dep"},
 			[]string{"a.dep", "a.dep>b.dep", "a.dep>c.dep", "a.dep>b.dep>d.dep", "a.dep>c.dep>x"},
 		},
+		{
+			"ways that part late", fleet{"a.dep": {"b.dep"}, "b.dep": {"c.dep"}, "c.dep": {"d.dep", "e.dep"}, "d.dep": {"x"}, "e.dep": {"y"}},
+			[]string{"a.dep"},
+			[]string{
+				"a.dep", "a.dep>b.dep", "a.dep>b.dep>c.dep", "a.dep>b.dep>c.dep>d.dep", "a.dep>b.dep>c.dep>e.dep",
+				"a.dep>b.dep>c.dep>d.dep>x", "a.dep>b.dep>c.dep>e.dep>y",
+			},
+		},
 		{"itself", fleet{"a.dep": {"a.dep", "x"}}, []string{"a.dep"}, []string{"a.dep", "a.dep>x"}},
 		{
 			"cycle", fleet{"a.dep": {"b.dep"}, "b.dep": {"c.dep", "x"}, "c.dep": {"a.dep", "y"}},

@@ -76,6 +76,8 @@ func TestSplitCommandTokens(t *testing.T) {
 		{"a # b", []token{word("a"), operator("# b")}},
 		{"$(a b;c)d", []token{shell("$(a b;c)d", "$(a b;c)")}},
 		{`$(a ")" ')' \) $(b) ${c} (d))e f`, []token{shell(`$(a ")" ')' \) $(b) ${c} (d))e`, `$(a ")" ')' \) $(b) ${c} (d))`), word("f")}},
+		{`$(a '\')b`, []token{shell(`$(a '\')b`, `$(a '\')`)}},
+		{`$(a "it's")b`, []token{shell(`$(a "it's")b`, `$(a "it's")`)}},
 		{"a`b c`d", []token{shell("a`b c`d", "`b c`")}},
 		{`"a $(b "c d") e"`, []token{shell(`a $(b "c d") e`, `$(b "c d")`)}},
 		{`"$HOME/x"`, []token{shell("$HOME/x", "$HOME")}},
