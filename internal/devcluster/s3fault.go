@@ -48,7 +48,9 @@ func (f *Fault) serve(w http.ResponseWriter, r *http.Request, server http.Handle
 		select {
 		case <-delay.C:
 		case <-r.Context().Done():
+			panic(http.ErrAbortHandler)
 		case <-stopping:
+			panic(http.ErrAbortHandler)
 		}
 	}
 	switch {
