@@ -66,6 +66,7 @@ type Client struct {
 	get    *getter
 	conns  *http.Transport
 	creds  *credentialSource // nil: requests are sent without credentials
+	server endpoint
 	region string
 }
 
@@ -75,6 +76,14 @@ var _ store.Blobs = (*Client)(nil)
 // AWS SDK, from environment and files. It contacts no server. Its errors are
 // Invalid and say what to change. The caller must call Close.
 func New(ctx context.Context, cfg Config) (*Client, error) {
+	c, err := newClient(ctx, cfg.withDefaults())
+	if err != nil {
+		return nil, &store.Error{Op: "configuring access to", Subject: "s3://" + cfg.Bucket, Kind: store.Invalid, Err: err}
+	}
+	return c, nil
+}
+
+func (cfg Config) withDefaults() Config {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -84,21 +93,24 @@ func New(ctx context.Context, cfg Config) (*Client, error) {
 	if cfg.MaxConns == 0 {
 		cfg.MaxConns = defaultMaxConns
 	}
-	if cfg.Bucket == "" {
-		return nil, &store.Error{Op: "configuring access to", Subject: "s3://", Kind: store.Invalid,
-			Err: errors.New("no bucket is named: give --s3-bucket")}
-	}
-	server, err := parseEndpoint(cfg.Endpoint)
-	if err != nil {
-		return nil, &store.Error{Op: "configuring the S3 endpoint", Subject: redacted(cfg.Endpoint), Kind: store.Invalid, Err: err}
-	}
+	return cfg
+}
 
+// newClient is New without defaults and without the frame of its errors.
+func newClient(ctx context.Context, cfg Config) (*Client, error) {
+	if cfg.Bucket == "" {
+		return nil, errors.New("no bucket is named: give --s3-bucket")
+	}
 	load := func(ctx context.Context) (aws.Config, error) { return loadSDK(ctx, cfg) }
 	sdk, err := load(ctx)
 	if err != nil {
-		return nil, &store.Error{Op: "configuring access to", Subject: "s3://" + cfg.Bucket, Kind: store.Invalid, Err: err}
+		return nil, err
 	}
-	c := &Client{cfg: cfg, region: firstNonEmpty(sdk.Region, server.region, defaultRegion)}
+	server, err := parseEndpoint(firstNonEmpty(cfg.Endpoint, aws.ToString(s3.NewFromConfig(sdk).Options().BaseEndpoint)))
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{cfg: cfg, server: server, region: firstNonEmpty(sdk.Region, server.region, defaultRegion)}
 	if !server.aws && aws.IsCredentialsProvider(sdk.Credentials, (*ec2rolecreds.Provider)(nil)) {
 		// What is left of the chain is to ask the machine's role of a service
 		// that only EC2 has, and that elsewhere takes seconds not to answer.
@@ -112,12 +124,9 @@ func New(ctx context.Context, cfg Config) (*Client, error) {
 		// A signature holds for one host. The error says where it points.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	c.s3 = c.newS3(sdk, server, client)
+	c.s3 = c.newS3(sdk, client)
 	c.get, err = newGetter(ctx, c.s3, client, cfg.Bucket, c.creds)
-	if err != nil {
-		return nil, &store.Error{Op: "configuring access to", Subject: "s3://" + cfg.Bucket, Kind: store.Invalid, Err: err}
-	}
-	return c, nil
+	return c, err
 }
 
 // loadSDK reads what the SDK reads, and in place of its credentials the key
@@ -148,14 +157,12 @@ func loadSDK(ctx context.Context, cfg Config) (aws.Config, error) {
 }
 
 // newS3 returns the SDK's client of the server.
-func (c *Client) newS3(sdk aws.Config, server endpoint, client *http.Client) *s3.Client {
+func (c *Client) newS3(sdk aws.Config, client *http.Client) *s3.Client {
 	return s3.NewFromConfig(sdk, func(o *s3.Options) {
 		o.Region = c.region
-		if server.url != "" {
-			o.BaseEndpoint = aws.String(server.url)
+		if c.server.url != "" {
+			o.BaseEndpoint, o.UsePathStyle = aws.String(c.server.url), true
 		}
-		// A custom endpoint, ours or one of the SDK's settings.
-		o.UsePathStyle = o.BaseEndpoint != nil
 		o.HTTPClient = client
 		o.Credentials = aws.AnonymousCredentials{}
 		if c.creds != nil {

@@ -19,37 +19,33 @@ type endpoint struct {
 // s3.eu-west-1.amazonaws.com and the older s3-eu-west-1.amazonaws.com.
 var awsHost = regexp.MustCompile(`(?i)^(?:.*\.)?s3(?:[.-](?:(?:fips|dualstack)[.-])*([a-z]{2}(?:-[a-z]+)+-[0-9]+))?(?:\.vpce)?\.amazonaws\.com(?:\.cn)?$`)
 
-// parseEndpoint reads what a user wrote.
+// parseEndpoint reads what a user wrote. Its errors hold no password that
+// somebody may have put in.
 func parseEndpoint(text string) (endpoint, error) {
 	if text == "" {
 		return endpoint{aws: true}, nil
 	}
-	if !strings.Contains(text, "://") {
-		text = "https://" + text
+	if strings.Contains(text, "@") {
+		return endpoint{}, errors.New("the endpoint holds credentials (an @): they belong into a key file")
 	}
-	u, err := url.Parse(text)
+	full := text
+	if !strings.Contains(text, "://") {
+		full = "https://" + text
+	}
+	u, err := url.Parse(full)
 	switch {
 	case err != nil:
-		return endpoint{}, fmt.Errorf("it is neither a host nor a URL: %w", errors.Unwrap(err))
+		return endpoint{}, fmt.Errorf("the endpoint %q is neither a host nor a URL: %w", text, errors.Unwrap(err))
 	case u.Scheme != "http" && u.Scheme != "https":
-		return endpoint{}, fmt.Errorf("the scheme %q is unknown: write https://host, http://host or just the host", u.Scheme)
+		return endpoint{}, fmt.Errorf("the endpoint %q has an unknown scheme: write https://host, http://host or just the host", text)
 	case u.Hostname() == "":
-		return endpoint{}, errors.New("it names no host: write https://host, http://host or just the host")
-	case u.User != nil, u.RawQuery != "", u.Fragment != "":
-		return endpoint{}, errors.New("it may hold a host, a port and a path, nothing else; credentials belong into a key file")
+		return endpoint{}, fmt.Errorf("the endpoint %q names no host: write https://host, http://host or just the host", text)
+	case u.RawQuery != "", u.Fragment != "":
+		return endpoint{}, fmt.Errorf("the endpoint %q may hold a host, a port and a path, nothing else", text)
 	}
 	e := endpoint{url: strings.TrimRight(u.String(), "/")}
 	if match := awsHost.FindStringSubmatch(u.Hostname()); match != nil {
 		e.aws, e.region = true, strings.ToLower(match[1])
 	}
 	return e, nil
-}
-
-// redacted returns the endpoint without the password that somebody may have
-// put in.
-func redacted(text string) string {
-	if i := strings.LastIndexByte(text, '@'); i >= 0 {
-		return "…" + text[i:]
-	}
-	return text
 }

@@ -233,8 +233,5 @@ func rootOf(err error) error {
 
 // place names the server.
 func (c *Client) place() string {
-	if url := c.s3.Options().BaseEndpoint; url != nil {
-		return *url
-	}
-	return "AWS (" + c.region + ")"
+	return firstNonEmpty(c.server.url, "AWS ("+c.region+")")
 }

@@ -16,18 +16,32 @@ const Bucket = "kingpin-test"
 // sharedS3 and sharedVersityGW are the servers that SharedS3 and
 // SharedVersityGW hand out.
 var (
-	sharedS3 struct {
-		once   sync.Once
-		server *devcluster.S3
-		err    error
-	}
-	sharedVersityGW struct {
-		once   sync.Once
-		server *devcluster.VersityGW
-		err    error
-	}
-	buckets atomic.Int64 // the number of the last bucket made
+	sharedS3        sharedServer[devcluster.S3]
+	sharedVersityGW sharedServer[devcluster.VersityGW]
+	buckets         atomic.Int64 // the number of the last bucket made
 )
+
+// sharedServer is a server that the tests of a package share.
+type sharedServer[T any] struct {
+	once   sync.Once
+	server *T
+	err    error
+}
+
+// get returns the server. The first call starts it, with a context that
+// outlives the test, and has Main stop it.
+func (s *sharedServer[T]) get(tb testing.TB, start func(context.Context) (*T, error), stop func(*T) error) *T {
+	tb.Helper()
+	s.once.Do(func() {
+		if s.server, s.err = start(context.Background()); s.err == nil {
+			atExit(tb, func() error { return stop(s.server) })
+		}
+	})
+	if s.err != nil {
+		tb.Fatal(s.err)
+	}
+	return s.server
+}
 
 // S3 starts a server for this test alone, which may be stopped, restarted and
 // given faults. It holds one bucket, Bucket, and asks for no credentials. It
@@ -51,21 +65,12 @@ func S3(tb testing.TB) *devcluster.S3 {
 // The package must use Main, which stops it.
 func SharedS3(tb testing.TB) (s *devcluster.S3, bucket string) {
 	tb.Helper()
-	shared := &sharedS3
-	shared.once.Do(func() {
-		// Not the test's context: the server outlives the test.
-		shared.server, shared.err = devcluster.StartS3(context.Background(), devcluster.S3Config{})
-		if shared.err == nil {
-			atExit(tb, shared.server.Stop)
-		}
-	})
-	if shared.err != nil {
-		tb.Fatal(shared.err)
-	}
-	if shared.server == nil {
-		tb.Fatal("the shared S3 server was not started: see the first test's failure")
-	}
-	return shared.server, newBucket(tb, shared.server.CreateBucket)
+	s = sharedS3.get(tb,
+		func(ctx context.Context) (*devcluster.S3, error) {
+			return devcluster.StartS3(ctx, devcluster.S3Config{})
+		},
+		(*devcluster.S3).Stop)
+	return s, newBucket(tb, s.CreateBucket)
 }
 
 // VersityGW starts a server for this test alone, which may be killed, paused
@@ -90,21 +95,12 @@ func VersityGW(tb testing.TB) *devcluster.VersityGW {
 // hurt. The package must use Main, which stops it.
 func SharedVersityGW(tb testing.TB) (v *devcluster.VersityGW, bucket string) {
 	tb.Helper()
-	shared := &sharedVersityGW
-	shared.once.Do(func() {
-		// Not the test's context: the server outlives the test.
-		shared.server, shared.err = devcluster.StartVersityGW(context.Background(), devcluster.VersityGWConfig{})
-		if shared.err == nil {
-			atExit(tb, func() error { return shared.server.Stop(context.Background()) })
-		}
-	})
-	if shared.err != nil {
-		tb.Fatal(shared.err)
-	}
-	if shared.server == nil {
-		tb.Fatal("the shared versitygw was not started: see the first test's failure")
-	}
-	return shared.server, newBucket(tb, shared.server.CreateBucket)
+	v = sharedVersityGW.get(tb,
+		func(ctx context.Context) (*devcluster.VersityGW, error) {
+			return devcluster.StartVersityGW(ctx, devcluster.VersityGWConfig{})
+		},
+		func(v *devcluster.VersityGW) error { return v.Stop(context.Background()) })
+	return v, newBucket(tb, v.CreateBucket)
 }
 
 // newBucket creates a bucket that no other test has.
