@@ -45,8 +45,9 @@ type Config struct {
 	// a server that isn't AWS's is asked without credentials.
 	KeyFile string
 	// IdleTimeout is how long a request may wait for a server that sends and
-	// takes not a single byte. 0: 30 s. It is no limit on a request that makes
-	// progress: that is the context's matter.
+	// takes not a single byte, once it has accepted the connection (within 5 s).
+	// 0: 30 s. It is no limit on a request that makes progress: that is the
+	// context's matter.
 	IdleTimeout time.Duration
 	// MaxConns is how many connections to the server there may be; further
 	// requests wait for one. 0: 64, enough for a monitor that fetches 32

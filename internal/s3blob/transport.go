@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// dialTimeout bounds one attempt to connect.
+	// dialTimeout bounds an attempt to connect, and the TLS handshake after it.
 	dialTimeout = 5 * time.Second
 	// keepAlive is how often the kernel looks whether an unused connection's
 	// other end is still there.
@@ -39,8 +39,8 @@ func transport(sdk aws.Config, cfg Config) *http.Transport {
 	// Unused connections are closed before their deadline closes them, so that
 	// no request meets one at its end.
 	tr.IdleConnTimeout = cfg.IdleTimeout * 3 / 4
-	tr.TLSHandshakeTimeout = min(cfg.IdleTimeout, dialTimeout)
-	dialer := &net.Dialer{Timeout: min(cfg.IdleTimeout, dialTimeout), KeepAlive: keepAlive}
+	tr.TLSHandshakeTimeout = dialTimeout
+	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive}
 	tr.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dialer.DialContext(ctx, network, addr)
 		if err != nil {
