@@ -1,0 +1,242 @@
+package sync
+
+import (
+	"crypto/sha256"
+	"fmt"
+	iofs "io/fs"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/kingpinfs/kingpin/metaconfig"
+	"github.com/kingpinfs/kingpin/store"
+)
+
+// fakeSink is a tree in memory over a disk in memory. It fails the test when
+// the engine breaks a promise: calls for one file at once, a version after a
+// newer one, a time that changes without the content or the reverse, a content
+// that is modified after it was handed over.
+type fakeSink struct {
+	t *testing.T
+	// disk is what survives a restart; other sinks of the same box share it.
+	disk map[key][]byte
+
+	mu           sync.Mutex // guards all below
+	files        map[key]*fakeFile
+	refuse       func(k key) error
+	flushes      int
+	allowOlder   bool // the ensemble has been restored from a backup
+	published    int
+	flushFailure error
+	onPublish    func(k key) // called during each Publish, without mu
+}
+
+type fakeFile struct {
+	busy     bool
+	entry    *Entry
+	sum      [sha256.Size]byte
+	status   Status
+	statuses []State
+	contents []string // each that was ever served, in order
+	last     Entry    // the entry that was last served, also if it has been removed
+}
+
+func newFakeSink(t *testing.T, disk map[key][]byte) *fakeSink {
+	return &fakeSink{t: t, disk: disk, files: map[key]*fakeFile{}}
+}
+
+func (s *fakeSink) file(k key) *fakeFile {
+	f := s.files[k]
+	if f == nil {
+		f = &fakeFile{}
+		s.files[k] = f
+	}
+	return f
+}
+
+// begin and end bracket a call for one file.
+func (s *fakeSink) begin(k key) *fakeFile {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.file(k)
+	if f.busy {
+		s.t.Errorf("two calls at once for %q", k.name)
+	}
+	f.busy = true
+	return f
+}
+
+func (s *fakeSink) end(f *fakeFile) {
+	f.busy = false
+	s.mu.Unlock()
+}
+
+// Read implements Sink.
+func (s *fakeSink) Read(t metaconfig.Type, name string) ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	content, ok := s.disk[fileKey(t, name)]
+	if !ok {
+		return nil, fmt.Errorf("reading %q: %w", name, iofs.ErrNotExist)
+	}
+	return append([]byte(nil), content...), nil
+}
+
+// Adopt implements Sink.
+func (s *fakeSink) Adopt(t metaconfig.Type, name string, e Entry) {
+	f := s.begin(fileKey(t, name))
+	s.mu.Lock()
+	defer s.end(f)
+	s.serve(f, e)
+}
+
+// Publish implements Sink.
+func (s *fakeSink) Publish(t metaconfig.Type, name string, e Entry) error {
+	k := fileKey(t, name)
+	f := s.begin(k)
+	s.mu.Lock()
+	refuse, onPublish := s.refuse, s.onPublish
+	s.mu.Unlock()
+	if onPublish != nil {
+		onPublish(k)
+	}
+	var err error
+	if refuse != nil {
+		err = refuse(k)
+	}
+	s.mu.Lock()
+	defer s.end(f)
+	if err != nil {
+		return err
+	}
+	s.check(k, f, e)
+	s.serve(f, e)
+	s.disk[k] = append([]byte(nil), e.Content...)
+	s.published++
+	return nil
+}
+
+// check compares a version with the one that was last served.
+func (s *fakeSink) check(k key, f *fakeFile, e Entry) {
+	if e.ZKPath == "" || e.Version == "" || e.ModTime.IsZero() || e.Content == nil {
+		s.t.Errorf("published an incomplete entry of %q: %+v", k.name, e)
+	}
+	old := f.last
+	if old.ZKPath == "" {
+		return
+	}
+	same := string(old.Content) == string(e.Content)
+	if same != old.ModTime.Equal(e.ModTime) && f.entry != nil {
+		s.t.Errorf("%q: version %s after %s: same content %v, times %v and %v", k.name, e.Version, old.Version, same, old.ModTime, e.ModTime)
+	}
+	if old.ZKPath == e.ZKPath && !s.allowOlder && store.Version(e.Version).Compare(store.Version(old.Version)) < 0 {
+		s.t.Errorf("%q went back from version %s to %s", k.name, old.Version, e.Version)
+	}
+}
+
+func (s *fakeSink) serve(f *fakeFile, e Entry) {
+	s.checkIntact(f)
+	f.entry, f.last, f.sum = &e, e, sha256.Sum256(e.Content)
+	f.contents = append(f.contents, string(e.Content))
+}
+
+func (s *fakeSink) checkIntact(f *fakeFile) {
+	if f.entry != nil && sha256.Sum256(f.entry.Content) != f.sum {
+		s.t.Errorf("the content of version %s was modified", f.entry.Version)
+	}
+}
+
+// Remove implements Sink.
+func (s *fakeSink) Remove(t metaconfig.Type, name string) error {
+	k := fileKey(t, name)
+	f := s.begin(k)
+	s.mu.Lock()
+	defer s.end(f)
+	if s.refuse != nil {
+		if err := s.refuse(k); err != nil {
+			return err
+		}
+	}
+	s.checkIntact(f)
+	f.entry = nil
+	f.status = Status{}
+	delete(s.disk, k)
+	return nil
+}
+
+// SetStatus implements Sink.
+func (s *fakeSink) SetStatus(t metaconfig.Type, name string, status Status) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.file(fileKey(t, name))
+	if f.entry == nil {
+		return
+	}
+	if (status.State == Stale) == (status.Err == "") && status.State != Held {
+		s.t.Errorf("%q: state %s with the error %q", name, status.State, status.Err)
+	}
+	f.status = status
+	if n := len(f.statuses); n == 0 || f.statuses[n-1] != status.State {
+		f.statuses = append(f.statuses, status.State)
+	}
+}
+
+// Flush implements Sink.
+func (s *fakeSink) Flush() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.flushes++
+	return s.flushFailure
+}
+
+func (s *fakeSink) setRefuse(refuse func(k key) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refuse = refuse
+}
+
+// content returns what readers see of a file, and whether there is one.
+func (s *fakeSink) content(k key) (string, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.file(k)
+	if f.entry == nil {
+		return "", false
+	}
+	s.checkIntact(f)
+	return string(f.entry.Content), true
+}
+
+func (s *fakeSink) entry(k key) Entry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.file(k).entry; e != nil {
+		return *e
+	}
+	return Entry{}
+}
+
+func (s *fakeSink) status(k key) Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.file(k).status
+}
+
+// served lists each content that readers have seen of a file, in order.
+func (s *fakeSink) served(k key) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.Join(s.file(k).contents, " ")
+}
+
+func (s *fakeSink) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, f := range s.files {
+		if f.entry != nil {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,373 @@
+package sync
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/kingpinfs/kingpin/metaconfig"
+	"github.com/kingpinfs/kingpin/store"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// box is a box with its engine, and the fleet that it is part of.
+type box struct {
+	t      *testing.T
+	zk     *fakeZooKeeper
+	s3     *fakeContents
+	sink   *fakeSink
+	logs   *logRecorder
+	cfg    Config
+	engine *Engine
+
+	stop context.CancelFunc
+	done chan error
+}
+
+const boxDependency = "box.dep"
+
+// inBubble runs a test of a box whose time is fake. Nothing runs yet.
+func inBubble(t *testing.T, test func(b *box)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBox(t)
+		test(b)
+		b.end()
+	})
+}
+
+func newBox(t *testing.T) *box {
+	b := &box{t: t, zk: newFakeZooKeeper(), s3: newFakeContents(), logs: &logRecorder{}}
+	b.sink = newFakeSink(t, map[key][]byte{})
+	b.zk.connected = true
+	b.cfg = Config{
+		Dependencies: []string{boxDependency}, ZooKeeper: b.zk, Contents: b.s3,
+		StateDir: t.TempDir(), Logger: slog.New(b.logs),
+	}
+	return b
+}
+
+// restore makes a new engine and gives it its past.
+func (b *box) restore() {
+	b.t.Helper()
+	b.sink = newFakeSink(b.t, b.sink.disk)
+	b.cfg.Sink = b.sink
+	b.engine = New(b.cfg)
+	if err := b.engine.Restore(); err != nil {
+		b.t.Fatal(err)
+	}
+	b.zk.mu.Lock()
+	b.zk.observer = b.engine
+	b.zk.mu.Unlock()
+}
+
+// run starts the engine that restore made.
+func (b *box) run() {
+	ctx, cancel := context.WithCancel(context.Background())
+	b.stop, b.done = cancel, make(chan error, 1)
+	go func() { b.done <- b.engine.Run(ctx) }()
+	if b.zk.connected {
+		b.zk.connect(true)
+	}
+}
+
+func (b *box) start() {
+	b.t.Helper()
+	b.restore()
+	b.run()
+}
+
+// end stops the engine if it runs.
+func (b *box) end() {
+	b.t.Helper()
+	if b.stop == nil {
+		return
+	}
+	b.stop()
+	if err := <-b.done; err != nil {
+		b.t.Errorf("Run: %v", err)
+	}
+	b.stop = nil
+	b.checkBooks()
+}
+
+func (b *box) restart() {
+	b.t.Helper()
+	b.end()
+	b.start()
+}
+
+// settle waits until nothing more happens without time passing.
+func (b *box) settle() { synctest.Wait() }
+
+// pass lets time pass, and everything happen that it brings about.
+func (b *box) pass(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
+
+func (b *box) isReady() bool {
+	select {
+	case <-b.engine.Ready():
+		return true
+	default:
+		return false
+	}
+}
+
+// checkBooks compares what the engine counts with what it should have counted.
+func (b *box) checkBooks() {
+	b.t.Helper()
+	e := b.engine
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	unsettled := 0
+	paths := map[string][]key{}
+	for k, it := range e.items {
+		if it.wanted && !it.settled {
+			unsettled++
+		}
+		if it.key != k {
+			b.t.Errorf("item %v is kept under %v", it.key, k)
+		}
+		if it.path != "" {
+			paths[it.path] = append(paths[it.path], k)
+		}
+		if k.isFile() && it.wanted != (len(it.owners) > 0) {
+			b.t.Errorf("%v: wanted %v with %d owners", k, it.wanted, len(it.owners))
+		}
+		if it.pending != nil || it.fetch != nil {
+			b.t.Errorf("%v: something is left of a work that has ended: %+v", k, it)
+		}
+	}
+	if unsettled != e.unsettled {
+		b.t.Errorf("%d items are unsettled, counted are %d", unsettled, e.unsettled)
+	}
+	for path, keys := range paths {
+		if len(keys) != len(e.byPath[path]) {
+			b.t.Errorf("znode %q is that of %v, listed are %v", path, keys, e.byPath[path])
+		}
+	}
+	if len(paths) != len(e.byPath) {
+		b.t.Errorf("%d znodes are listed, %d are read", len(e.byPath), len(paths))
+	}
+}
+
+// What the fleet does.
+
+// configKey is the key of the file that setConfig makes.
+func configKey(name string) key { return key{configItem, "config.manageddata." + name} }
+
+func serversetKey(name string) key { return key{serversetItem, "discovery." + name} }
+
+func configRef(name string) store.Ref {
+	path := "/config/manageddata/" + strings.ReplaceAll(name, ".", "/")
+	return store.Ref{Path: path, Prefix: "data" + path}
+}
+
+func metaconfigRef(name string) store.Ref { return store.Ref{Path: metaconfig.Path(name)} }
+
+// depend makes members members of a dependency.
+func (b *box) depend(dependency string, members ...string) {
+	b.ensure(metaconfig.DependencyPath(dependency))
+	for _, member := range members {
+		b.zk.set(metaconfig.DependencyPath(dependency)+"/"+member, "")
+	}
+}
+
+func (b *box) ensure(path string) {
+	b.zk.mu.Lock()
+	defer b.zk.mu.Unlock()
+	if !b.zk.at(path, b.zk.zxid).exists {
+		b.zk.setLocked(path, "")
+	}
+}
+
+func (b *box) independ(dependency, member string) {
+	b.zk.remove(metaconfig.DependencyPath(dependency) + "/" + member)
+}
+
+// write publishes a version as a writer does: the object, then the pointer.
+func (b *box) write(ref store.Ref, v store.Version, content string) {
+	b.s3.put(ref, v, content)
+	b.zk.set(ref.Path, string(v))
+}
+
+// metaconfig publishes a metaconfig.
+func (b *box) metaconfig(name string, v store.Version, content string) {
+	b.write(metaconfigRef(name), v, content)
+}
+
+func configEntry(file, zkPath, options string) string {
+	return fmt.Sprintf(`{"zk_path": %q, "command": "zk_download_data.py -f /var/config/%s --from-s3 /data%s -m config -p %s", "type": "config"%s}`,
+		zkPath, file, zkPath, zkPath, options)
+}
+
+func serversetEntry(file, zkPath, options string) string {
+	return fmt.Sprintf(`{"zk_path": %q, "command": "zk_download_data.py -f /var/serverset/%s -p %s -m serverset%s", "type": "serverset"}`,
+		zkPath, file, zkPath, options)
+}
+
+// config publishes a version of a config, and the metaconfig for it if there
+// is none.
+func (b *box) config(name string, v store.Version, content string) {
+	k := configKey(name)
+	if !b.exists(metaconfig.Path(k.name)) {
+		b.metaconfig(k.name, "1.0", "["+configEntry(k.name, configRef(name).Path, "")+"]")
+	}
+	b.write(configRef(name), v, content)
+}
+
+func (b *box) exists(path string) bool {
+	b.zk.mu.Lock()
+	defer b.zk.mu.Unlock()
+	return b.zk.at(path, b.zk.zxid).exists
+}
+
+func serversetPath(name string) string { return "/discovery/" + strings.ReplaceAll(name, ".", "/") }
+
+// serverset makes exactly the given endpoints the members of a serverset, and
+// makes the metaconfig for it if there is none.
+func (b *box) serverset(name string, endpoints ...string) {
+	k, path := serversetKey(name), serversetPath(name)
+	if !b.exists(metaconfig.Path(k.name)) {
+		b.metaconfig(k.name, "1.0", "["+serversetEntry(k.name, path, "")+"]")
+	}
+	b.ensure(path)
+	b.zk.mu.Lock()
+	defer b.zk.mu.Unlock()
+	have := b.zk.at(path, b.zk.zxid).children
+	for _, endpoint := range endpoints {
+		if member := memberOf(endpoint); !slices.Contains(have, member) {
+			b.zk.setLocked(path+"/"+member, endpoint)
+		}
+	}
+	for _, member := range have {
+		if _, endpoint, _ := strings.Cut(member, "-"); !slices.Contains(endpoints, endpoint) {
+			b.zk.removeLocked(path + "/" + member)
+		}
+	}
+}
+
+func memberOf(endpoint string) string { return "0123456789abcdef0123456789abcdef-" + endpoint }
+
+// hosts returns the endpoints from..to.
+func hosts(from, to int) []string {
+	var list []string
+	for i := from; i <= to; i++ {
+		list = append(list, fmt.Sprintf("10.0.0.%d:80", i))
+	}
+	return list
+}
+
+func lines(endpoints []string) string {
+	endpoints = slices.Sorted(slices.Values(endpoints))
+	text := ""
+	for _, endpoint := range endpoints {
+		text += endpoint + "\n"
+	}
+	return text
+}
+
+// What is expected of the box.
+
+func (b *box) wantContent(k key, want string) {
+	b.t.Helper()
+	if got, ok := b.sink.content(k); !ok || got != want {
+		b.t.Errorf("%q serves %q (%v), want %q", k.name, got, ok, want)
+	}
+}
+
+func (b *box) wantNone(k key) {
+	b.t.Helper()
+	if got, ok := b.sink.content(k); ok {
+		b.t.Errorf("%q serves %q, want nothing", k.name, got)
+	}
+}
+
+// wantState checks the state of a file, and that its error holds a text.
+func (b *box) wantState(k key, want State, problem string) {
+	b.t.Helper()
+	if want != Absent {
+		if s := b.sink.status(k); s.State != want || (s.Err == "") != (problem == "") || !strings.Contains(s.Err, problem) {
+			b.t.Errorf("the sink has %q as %s with the error %q, want %s with %q", k.name, s.State, s.Err, want, problem)
+		}
+	}
+	if s := b.fileStatus(k); s.State != want || (s.Err == "") != (problem == "") || !strings.Contains(s.Err, problem) {
+		b.t.Errorf("the snapshot has %q as %s with the error %q, want %s with %q", k.name, s.State, s.Err, want, problem)
+	}
+}
+
+func (b *box) fileStatus(k key) FileStatus {
+	s := b.engine.Snapshot()
+	for _, f := range append(s.Configs, s.Serversets...) {
+		if fileKey(f.Type, f.Name) == k {
+			return f
+		}
+	}
+	return FileStatus{}
+}
+
+func (b *box) wantReady(want bool) {
+	b.t.Helper()
+	if got := b.isReady(); got != want || b.engine.Snapshot().Ready != want {
+		b.t.Errorf("ready: %v, want %v", got, want)
+	}
+}
+
+// logRecorder keeps what is logged.
+type logRecorder struct {
+	mu    sync.Mutex // guards lines
+	lines []string
+}
+
+// Enabled implements slog.Handler.
+func (*logRecorder) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelInfo }
+
+// Handle implements slog.Handler.
+func (r *logRecorder) Handle(_ context.Context, record slog.Record) error {
+	line := record.Level.String() + " " + record.Message
+	record.Attrs(func(a slog.Attr) bool {
+		line += " " + a.String()
+		return true
+	})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lines = append(r.lines, line)
+	return nil
+}
+
+// WithAttrs implements slog.Handler.
+func (r *logRecorder) WithAttrs([]slog.Attr) slog.Handler { return r }
+
+// WithGroup implements slog.Handler.
+func (r *logRecorder) WithGroup(string) slog.Handler { return r }
+
+// matching returns the lines that hold all the given texts.
+func (r *logRecorder) matching(texts ...string) []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var found []string
+	for _, line := range r.lines {
+		if !slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(line, text) }) {
+			found = append(found, line)
+		}
+	}
+	return found
+}
+
+func (b *box) wantLogged(n int, texts ...string) {
+	b.t.Helper()
+	if found := b.logs.matching(texts...); len(found) != n {
+		b.t.Errorf("%q was logged %d times, want %d:\n%s", texts, len(found), n, strings.Join(found, "\n"))
+	}
+}
