@@ -45,10 +45,10 @@ func Main(m *testing.M, opts ...goleak.Option) {
 	os.Exit(code)
 }
 
-// atExit registers what Main is to do after the last test, last registered
-// first. It fails the test if the package doesn't use Main, because then
-// nobody would do it.
-func atExit(t testing.TB, action func() error) {
+// AtExit registers what Main is to do after the last test, last registered
+// first: to end what the package's tests share. It fails the test if the
+// package doesn't use Main, because then nobody would do it.
+func AtExit(t testing.TB, action func() error) {
 	t.Helper()
 	exit.mu.Lock()
 	defer exit.mu.Unlock()

@@ -34,7 +34,7 @@ func (s *sharedServer[T]) get(tb testing.TB, start func(context.Context) (*T, er
 	tb.Helper()
 	s.once.Do(func() {
 		if s.server, s.err = start(context.Background()); s.err == nil {
-			atExit(tb, func() error { return stop(s.server) })
+			AtExit(tb, func() error { return stop(s.server) })
 		}
 	})
 	if s.err != nil {

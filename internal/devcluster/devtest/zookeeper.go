@@ -69,7 +69,7 @@ func Ensemble(t testing.TB, n int) *devcluster.Ensemble {
 func SharedZooKeeper(t testing.TB) string {
 	t.Helper()
 	shared.once.Do(func() {
-		atExit(t, func() error {
+		AtExit(t, func() error {
 			if shared.server == nil {
 				return nil
 			}
