@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	kpfs "github.com/kingpinfs/kingpin/fs"
+	"github.com/kingpinfs/kingpin/metaconfig"
+	"github.com/kingpinfs/kingpin/store"
+)
+
+// monitorOptions are the flags of `kingpin monitor`.
+type monitorOptions struct {
+	fleet         fleetOptions
+	dependencies  []string
+	configDir     string
+	serversetDir  string
+	stateDir      string
+	mode          kpfs.Mode
+	adminAddr     string
+	adminPort     uint16
+	resync        time.Duration
+	sessionSpread time.Duration
+	serversetHold time.Duration
+	maxContent    byteSize
+}
+
+func (o *monitorOptions) addFlags(flags *pflag.FlagSet) {
+	o.fleet.addFlags(flags)
+	flags.StringSliceVarP(&o.dependencies, "dependency", "d", nil, "serve what the dependency `NAME.dep` lists; base.dep, where it exists, is added")
+	flags.StringVar(&o.configDir, "config-dir", "/var/config", "where configs are served")
+	flags.StringVar(&o.serversetDir, "serverset-dir", "/var/serverset", "where serversets are served")
+	flags.StringVar(&o.stateDir, "state-dir", "/var/lib/kingpin", "what is known of the last good contents; survives everything")
+	o.mode = kpfs.Auto
+	flags.Var(&o.mode, "mode", "fuse: mounts; plain: files replaced atomically; auto: fuse, or plain with a warning that says why not fuse")
+	flags.StringVar(&o.adminAddr, "admin-addr", defaultAdminAddr, "`HOST:PORT` where health checks, status and metrics are answered")
+	flags.Uint16VarP(&o.adminPort, "port", "p", 0, "the port alone of --admin-addr")
+	flags.DurationVar(&o.resync, "resync", 30*time.Minute, "read everything again this often, give or take a tenth")
+	flags.DurationVar(&o.sessionSpread, "session-spread", 5*time.Second, "after a lost ZooKeeper session, spread reading everything again over this time")
+	flags.DurationVar(&o.serversetHold, "serverset-hold", 5*time.Minute, "how long a suspicious shrink of a serverset is held back")
+	o.maxContent = store.DefaultMaxContent
+	flags.Var(&o.maxContent, "max-content", "refuse contents over this `SIZE`")
+	bindEnvironment(flags, "dependency", "config-dir", "serverset-dir", "state-dir", "mode", "admin-addr", "resync", "serverset-hold", "max-content")
+	declareAlternatives(flags, "admin-addr", "port")
+}
+
+func (a *app) newMonitorCommand() *cobra.Command {
+	var options monitorOptions
+	cmd := &cobra.Command{
+		Use:     "monitor -d NAME.dep",
+		GroupID: groupMachine,
+		Short:   "Keep this machine's configs and serversets current",
+		Long: `Keep /var/config and /var/serverset current: as FUSE mounts, or as plain files
+where FUSE is unavailable.
+
+It serves what it served last at once, and then what ZooKeeper and S3 say. When
+all is read it prints "ready mode=... configs=N serversets=M" and tells systemd.
+It goes on serving while either is away. What this machine gets is said by its
+dependency: see "kingpin dependency --help". How it stands: "kingpin status".
+
+SIGTERM unmounts and ends it. SIGHUP reads everything again now.`,
+		Example: `  kingpin monitor -d web.dep -z /etc/kingpin/zookeepers -b fleet-config
+  kingpin monitor -d web.dep --zk zk1:2181,zk2:2181 -b fleet-config --mode plain -p 9898`,
+		Args:        noArgs,
+		Annotations: map[string]string{daemonAnnotation: "true"},
+		RunE: a.runE(func(ctx context.Context, cmd *cobra.Command, _ []string) error {
+			if err := options.check(cmd.Flags().Changed("port")); err != nil {
+				return err
+			}
+			return a.runMonitor(ctx, &options, func(m *monitor) { fmt.Fprintln(a.stderr, m.readyLine()) })
+		}),
+	}
+	options.addFlags(cmd.Flags())
+	return cmd
+}
+
+// check refuses what can't work however long one waits.
+func (o *monitorOptions) check(portGiven bool) error {
+	if len(o.dependencies) == 0 {
+		return usagef("which dependency does this machine have? Give -d NAME.dep")
+	}
+	for _, name := range o.dependencies {
+		if err := metaconfig.CheckDependency(name); err != nil {
+			return usagef("--dependency: %w", err)
+		}
+	}
+	host, _, err := net.SplitHostPort(o.adminAddr)
+	if err != nil {
+		return usagef("--admin-addr %q: want HOST:PORT", o.adminAddr)
+	}
+	if portGiven {
+		o.adminAddr = net.JoinHostPort(host, strconv.Itoa(int(o.adminPort)))
+	}
+	if o.configDir == o.serversetDir {
+		return usagef("--config-dir and --serverset-dir are both %q: they must differ", o.configDir)
+	}
+	return nil
+}
+
+// byteSize is a flag's number of bytes: 512, 64KiB, 16MiB, 1GiB.
+type byteSize int64
+
+var byteUnits = []struct {
+	suffix string
+	factor int64
+}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"", 1}}
+
+// String implements pflag.Value.
+func (s *byteSize) String() string {
+	for i := len(byteUnits) - 2; i >= 0; i-- {
+		if unit := byteUnits[i]; *s != 0 && int64(*s)%unit.factor == 0 {
+			return strconv.FormatInt(int64(*s)/unit.factor, 10) + unit.suffix
+		}
+	}
+	return strconv.FormatInt(int64(*s), 10)
+}
+
+// Type implements pflag.Value.
+func (*byteSize) Type() string { return "SIZE" }
+
+// Set implements pflag.Value.
+func (s *byteSize) Set(text string) error {
+	for _, unit := range byteUnits {
+		number, ok := strings.CutSuffix(text, unit.suffix)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseInt(number, 10, 64)
+		if err != nil || n <= 0 || n > (1<<40)/unit.factor {
+			break
+		}
+		*s = byteSize(n * unit.factor)
+		return nil
+	}
+	return fmt.Errorf("want a number of bytes, as 65536, 64KiB or 16MiB")
+}
