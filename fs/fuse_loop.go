@@ -1,0 +1,238 @@
+package fs
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// maxTransfer is how much content one READ asks for at most, in bytes, and
+	// one WRITE may bring.
+	maxTransfer = 1 << 20
+	// bufferSize has room for the largest request or reply.
+	bufferSize = maxTransfer + 4096
+	// requestHeader is the size of struct fuse_in_header.
+	requestHeader = 40
+	// handshakeTimeout is how long the kernel may take to send INIT, which it
+	// does before mount(2) returns.
+	handshakeTimeout = 10 * time.Second
+)
+
+// connection is the kernel's end of a mount: the descriptor of /dev/fuse, and
+// the threads that answer on it.
+//
+// What another process would need to go on in this one's place is here: the
+// descriptor, and the INIT request, which the kernel sends once.
+type connection struct {
+	dev         int // blocking
+	initRequest []byte
+	face        *fuseFace
+	server      *fuse.ProtocolServer
+	log         *slog.Logger
+
+	requests [opCount]atomic.Uint64 // answered, by operation
+	stopping atomic.Bool
+	readers  sync.WaitGroup
+	threads  []atomic.Int64 // the readers' thread ids; 0 until one runs
+}
+
+// newConnection takes over the descriptor dev of a mount. Requests are answered
+// after handshake and start.
+func newConnection(dev int, face *fuseFace, log *slog.Logger) *connection {
+	c := &connection{dev: dev, face: face, log: log}
+	c.server = fuse.NewProtocolServer(face, &fuse.MountOptions{
+		Name:                     mountType,
+		MaxWrite:                 maxTransfer,
+		ExplicitDataCacheControl: true, // content never changes under an inode
+		ExtraCapabilities:        fuse.CAP_HAS_RESEND,
+		DisabledCapabilities:     fuse.CAP_PASSTHROUGH,
+		Logger:                   slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		PanicHandler: func(v any) fuse.Status {
+			log.Error("a FUSE request's handler panicked", "panic", v, "stack", string(debug.Stack()))
+			return fuse.EIO
+		},
+	})
+	return c
+}
+
+// handshake answers the kernel's INIT.
+func (c *connection) handshake(ctx context.Context) error {
+	if err := c.awaitRequest(ctx); err != nil {
+		return fmt.Errorf("waiting for the kernel's INIT: %w", err)
+	}
+	in, out := make([]byte, bufferSize), make([]byte, bufferSize)
+	n, err := unix.Read(c.dev, in)
+	if err != nil {
+		return fmt.Errorf("reading the kernel's INIT: %w", err)
+	}
+	c.initRequest = append([]byte(nil), in[:n]...)
+	return c.answer(c.initRequest, out)
+}
+
+// awaitRequest returns when a request can be read without blocking.
+func (c *connection) awaitRequest(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	fds := []unix.PollFd{{Fd: int32(c.dev), Events: unix.POLLIN}}
+	for {
+		const slice = 100 // milliseconds, after which ctx is looked at
+		n, err := unix.Poll(fds, slice)
+		switch {
+		case n > 0:
+			return nil
+		case err != nil && !errors.Is(err, unix.EINTR):
+			return err
+		case ctx.Err() != nil:
+			return ctx.Err()
+		}
+	}
+}
+
+// start begins to answer requests.
+func (c *connection) start() error {
+	// A handler doesn't wait, so more threads than processors answer no more.
+	all := make([]*buffers, min(max(runtime.GOMAXPROCS(0), 2), 4))
+	for i := range all {
+		b, err := newBuffers()
+		if err != nil {
+			for _, b := range all[:i] {
+				b.free()
+			}
+			return err
+		}
+		all[i] = b
+	}
+	c.threads = make([]atomic.Int64, len(all))
+	for i, b := range all {
+		c.readers.Go(func() {
+			defer b.free()
+			// A thread of its own, so that stop can wake it.
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			c.threads[i].Store(int64(unix.Gettid()))
+			c.serve(b)
+		})
+	}
+	return nil
+}
+
+// wait returns when no request will be answered any more: after stop, or when
+// the mount is gone.
+func (c *connection) wait() { c.readers.Wait() }
+
+// stop ends the answering of requests and waits for it. The mount stays, and
+// whoever holds the descriptor can go on.
+//
+// A reader sleeps in read(2) until there is a request. A signal wakes it, but
+// Go has the kernel restart the call; which then, as the descriptor doesn't
+// block any more, returns.
+func (c *connection) stop() {
+	c.stopping.Store(true)
+	if err := unix.SetNonblock(c.dev, true); err != nil {
+		c.log.Error("stopping to answer FUSE requests", "error", err)
+	}
+	for i := range c.threads {
+		if tid := c.threads[i].Load(); tid != 0 {
+			// It fails for a thread that has ended already.
+			_ = unix.Tgkill(unix.Getpid(), int(tid), unix.SIGURG)
+		}
+	}
+	c.wait()
+}
+
+// close closes the descriptor. If nobody else holds it, the kernel fails every
+// request from then on. No notification may be under way.
+func (c *connection) close() error {
+	if err := unix.Close(c.dev); err != nil {
+		return fmt.Errorf("closing /dev/fuse: %w", err)
+	}
+	return nil
+}
+
+// serve answers requests until the connection ends.
+func (c *connection) serve(b *buffers) {
+	for !c.stopping.Load() {
+		n, err := unix.Read(c.dev, b.in)
+		switch {
+		case err == nil:
+			if err := c.answer(b.in[:n], b.out); err != nil {
+				c.log.Error("answering a FUSE request", "error", err)
+			}
+		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN):
+		case errors.Is(err, unix.ENOENT): // its sender was killed before it was read
+		case errors.Is(err, unix.ENODEV):
+			return
+		default:
+			c.log.Error("reading FUSE requests", "error", err)
+			return
+		}
+	}
+}
+
+// answer handles one request. Errors mean a request or a reply that the other
+// side doesn't understand.
+func (c *connection) answer(request, out []byte) error {
+	if len(request) < requestHeader {
+		return fmt.Errorf("request of %d bytes", len(request))
+	}
+	op := binary.NativeEndian.Uint32(request[4:])
+	n, status := c.server.HandleRequest([][]byte{request}, [][]byte{out})
+	c.requests[min(op, opCount-1)].Add(1)
+	if !status.Ok() {
+		return fmt.Errorf("%s: %v", opName(int(op)), status)
+	}
+	if n == 0 {
+		return nil
+	}
+	_, err := unix.Write(c.dev, out[:n])
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENOTCONN):
+		c.face.unsent(op, out[:n])
+		return nil
+	}
+	return fmt.Errorf("%s: writing the reply: %w", opName(int(op)), err)
+}
+
+// counts returns how many requests have been answered, by operation.
+func (c *connection) counts() map[string]uint64 {
+	m := map[string]uint64{}
+	for op := range c.requests {
+		if n := c.requests[op].Load(); n > 0 {
+			m[opName(op)] = n
+		}
+	}
+	return m
+}
+
+// buffers are one reader's memory for requests and replies, used again and
+// again. It is resident from the start: if the daemon were killed in a write(2)
+// of a reply that still had to be faulted in, whoever waits for it would get
+// EIO, and no successor could answer instead.
+type buffers struct{ mem, in, out []byte }
+
+func newBuffers() (*buffers, error) {
+	m, err := unix.Mmap(-1, 0, 2*bufferSize, unix.PROT_READ|unix.PROT_WRITE,
+		unix.MAP_ANON|unix.MAP_PRIVATE|unix.MAP_POPULATE)
+	if err != nil {
+		return nil, fmt.Errorf("mapping buffers for FUSE requests: %w", err)
+	}
+	return &buffers{mem: m, in: m[:bufferSize], out: m[bufferSize:]}, nil
+}
+
+func (b *buffers) free() {
+	// Unmapping what Mmap returned can't fail.
+	_ = unix.Munmap(b.mem)
+}
