@@ -51,6 +51,8 @@ type ZooKeeperConfig struct {
 	MinSessionTimeout time.Duration
 	// Settings are further lines of zoo.cfg, by name. They win over ours.
 	Settings map[string]string
+	// JVM are further arguments of java, such as -Djute.maxbuffer=8192.
+	JVM []string
 	// Logger hears of starts. nil: nobody does.
 	Logger *slog.Logger
 }
@@ -186,14 +188,19 @@ func (z *ZooKeeper) start(ctx context.Context) error {
 
 // launch runs the server.
 func (z *ZooKeeper) launch() error {
+	// The jar names the rest of what it needs, but for what writes its log.
+	classes := z.cfg.Jar + ":" + filepath.Join(filepath.Dir(z.cfg.Jar), "slf4j-simple.jar")
+	args := []string{
+		"-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+		"-XX:-UsePerfData", // else a kill -9 leaves a file in /tmp
+		"-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+	}
+	args = append(args, z.cfg.JVM...)
+	args = append(args, "-cp", classes, "org.apache.zookeeper.server.quorum.QuorumPeerMain", z.configFile())
 	proc, err := StartProcess(ProcessConfig{
-		Name: "zookeeper",
-		Path: z.java,
-		Args: []string{
-			"-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
-			"-XX:-UsePerfData", // else a kill -9 leaves a file in /tmp
-			"-cp", z.cfg.Jar, "org.apache.zookeeper.server.quorum.QuorumPeerMain", z.configFile(),
-		},
+		Name:    "zookeeper",
+		Path:    z.java,
+		Args:    args,
 		Dir:     z.dir,
 		LogFile: filepath.Join(z.dir, "zookeeper.log"),
 	})
