@@ -17,21 +17,28 @@ import (
 type dirLock struct{ file *os.File }
 
 // lockDir takes the lock of a state directory, which is created if missing. The
-// error is a Conflict that names the process that holds it.
+// error is a Conflict that names the process that holds it, or says why the
+// directory can't be written.
 func lockDir(dir string) (*dirLock, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("creating the state directory (another can be given with --state-dir): %w", err)
+		return nil, fmt.Errorf("creating the state directory: %w", err)
 	}
-	path := filepath.Join(dir, "lock")
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	file, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("locking the state directory: %w", err)
 	}
-	err = unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err := lockFile(file, dir); err != nil {
+		_ = file.Close()
+		return nil, err
+	}
+	return &dirLock{file}, nil
+}
+
+func lockFile(file *os.File, dir string) error {
+	err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		holder, _ := io.ReadAll(io.LimitReader(file, 20))
-		_ = file.Close()
-		return nil, &store.Error{Op: "locking the state directory", Subject: dir, Kind: store.Conflict,
+		return &store.Error{Op: "locking the state directory", Subject: dir, Kind: store.Conflict,
 			Err: fmt.Errorf("a monitor runs on it already, pid %s: stop it first, or give this one a --state-dir, --config-dir and --serverset-dir of its own",
 				strings.TrimSpace(string(holder)))}
 	}
@@ -39,10 +46,9 @@ func lockDir(dir string) (*dirLock, error) {
 		err = errors.Join(file.Truncate(0), writePID(file))
 	}
 	if err != nil {
-		_ = file.Close()
-		return nil, fmt.Errorf("locking the state directory %q: %w", dir, err)
+		return fmt.Errorf("locking the state directory %q: %w", dir, err)
 	}
-	return &dirLock{file}, nil
+	return nil
 }
 
 func writePID(file *os.File) error {
@@ -50,6 +56,11 @@ func writePID(file *os.File) error {
 	return err
 }
 
-// Close gives the lock back. The file stays: removing it would let two
+// Close gives the lock back; a nil lock has none. The file stays: removing it would let two
 // processes hold locks on two files of one name.
-func (l *dirLock) Close() error { return l.file.Close() }
+func (l *dirLock) Close() error {
+	if l == nil {
+		return nil
+	}
+	return l.file.Close()
+}

@@ -45,8 +45,12 @@ func (a *app) runMonitor(ctx context.Context, options *monitorOptions, ready fun
 	defer stop()
 	m := &monitor{app: a, options: options, log: a.log, started: time.Now(), stop: stop}
 	lock, err := lockDir(options.stateDir)
-	if err != nil {
+	if errors.Is(err, store.Conflict) {
 		return err
+	}
+	if err != nil {
+		// Serving matters more than what the next start will know.
+		m.log.Warn("the state directory can't be used: after a restart nothing is served until ZooKeeper and S3 answer; mend it, or give another with --state-dir", "error", err)
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
 	if err := m.openVolumes(ctx); err != nil {
@@ -170,10 +174,24 @@ func (m *monitor) serve(ctx context.Context, ready func(*monitor)) error {
 	group.Go(func() error { return m.engine.Run(ctx) })
 	group.Go(func() error { return m.admin.Run(ctx) })
 	group.Go(func() error { m.handleHangups(ctx); return nil })
+	group.Go(func() error { m.checkBucket(ctx); return nil })
 	group.Go(func() error { m.announce(ctx, ready); return nil })
 	err := group.Wait()
 	m.notifySystemd(daemon.SdNotifyStopping)
 	return err
+}
+
+// bucketCheckTimeout bounds the one look at the bucket.
+const bucketCheckTimeout = 10 * time.Second
+
+// checkBucket says at the start, once and clearly, what is wrong with the bucket
+// or the credentials, before every file's own error does.
+func (m *monitor) checkBucket(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, bucketCheckTimeout)
+	defer cancel()
+	if err := m.s3.CheckBucket(ctx); err != nil && !errors.Is(ctx.Err(), context.Canceled) {
+		m.log.Warn("S3 isn't as it should be; what was served before stays", "error", err)
+	}
 }
 
 // announce says when everything that can be served is served.
