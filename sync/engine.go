@@ -3,8 +3,6 @@ package sync
 import (
 	"context"
 	"errors"
-	"fmt"
-	"iter"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -13,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/singleflight"
+	"golang.org/x/time/rate"
 
 	"github.com/kingpinfs/kingpin/metaconfig"
 	"github.com/kingpinfs/kingpin/store"
@@ -54,10 +53,12 @@ type Status struct {
 	Err      string    // why it isn't, in one line; "" if it is
 }
 
-// Sink is where files go. Calls for one file come one at a time; calls for
-// different files come concurrently.
+// Sink is where files go. Calls for one file come one at a time, but for
+// SetStatus, which may come beside any other; calls for different files come
+// concurrently. A Sink must not call the Engine.
 type Sink interface {
-	// Read returns what an earlier process left of a file.
+	// Read returns what an earlier process left of a file; an error that is
+	// io/fs.ErrNotExist if it left nothing.
 	Read(t metaconfig.Type, name string) ([]byte, error)
 	// Adopt serves, as e, what Read returned.
 	Adopt(t metaconfig.Type, name string, e Entry)
@@ -65,7 +66,9 @@ type Sink interface {
 	Publish(t metaconfig.Type, name string, e Entry) error
 	// Remove ends serving a file. It is no error if there is none.
 	Remove(t metaconfig.Type, name string) error
-	// SetStatus says how a served file stands.
+	// SetStatus says how a served file stands. It is called with the engine
+	// locked and must not wait for anything. It does nothing if the file isn't
+	// served.
 	SetStatus(t metaconfig.Type, name string, s Status)
 	// Flush makes what has been published survive a power failure.
 	Flush() error
@@ -91,9 +94,13 @@ type Config struct {
 	// ServersetHold is how long a suspicious serverset is held back.
 	// 0 means 5 minutes.
 	ServersetHold time.Duration
-	// FetchTimeout bounds one attempt to fetch a content. 0 means 30 seconds.
+	// FetchTimeout bounds one attempt to fetch a content. The first attempts
+	// get less, so that a connection that has died is not waited for that
+	// long. 0 means 30 seconds.
 	FetchTimeout time.Duration
-	// Workers is how many items are worked on at once. 0 means 32.
+	// Workers is how many contents are fetched at once, those that take long
+	// not counted. Half as many items that need ZooKeeper alone are worked on
+	// beside them. 0 means 32.
 	Workers int
 	Logger  *slog.Logger
 }
@@ -116,34 +123,42 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
-// baseDependency is loaded by every monitor, where it exists.
-const baseDependency = "base.dep"
-
 // Engine keeps the subscriptions of a box current. Create it with New, give it
 // its past with Restore, start it with Run. The other methods are safe for
 // concurrent use.
 type Engine struct {
 	cfg     Config
 	log     *slog.Logger
-	queue   *queue
-	journal *journal
+	lanes   [2]*lane
+	journal *journal // set by Restore
 	flights singleflight.Group
+	ration  *rate.Limiter // of fetches, while S3 is away
 	stats   Stats
 
 	flushNow chan struct{} // one slot: something has been published since the last flush
 	ready    chan struct{} // closed when the first load is done
 
-	mu         sync.Mutex // guards all below, and the fields of all items
-	items      map[key]*item
-	byPath     map[string][]key
-	unsettled  int // wanted items whose first load isn't over
-	isReady    bool
-	connected  bool
-	everSeen   bool // a session has been had
-	lostTimer  *time.Timer
-	failing    map[key]store.Kind // wanted items whose last attempt failed
-	s3Failures int                // fetches in a row, of any file, that didn't get through to S3
-	resynced   time.Time
+	mu          sync.Mutex // guards all below, and the fields of all items
+	items       map[key]*item
+	byPath      map[string][]key // the items that are read from a znode
+	unsettled   int              // wanted items whose first load isn't over
+	isReady     bool
+	stopped     bool
+	connected   bool
+	everSeen    bool      // a session has been had
+	away        bool      // ZooKeeper has been out of reach for longer than a change of servers takes
+	lostAt      time.Time // when the connection was lost
+	lostTimer   *time.Timer
+	resynced    time.Time
+	stages      map[Stage]*stageHealth
+	fetches     map[*fetching]struct{} // in progress
+	stateFailed bool                   // the last attempt to save the state failed
+
+	// See retire.go.
+	seq       uint64
+	doubts    map[uint64]int
+	lingering map[key]struct{}
+	blind     map[key]struct{}
 }
 
 // Stats counts what the engine does. All counters only grow.
@@ -156,7 +171,7 @@ type Stats struct {
 	PublishErrors   atomic.Int64 // versions that the sink refused
 	InvalidMembers  atomic.Int64 // serverset members that name no endpoint, each time one is read
 	HeldServersets  atomic.Int64 // suspicious lists held back
-	StateErrors     atomic.Int64 // records that could not be saved
+	StateErrors     atomic.Int64 // failures to save the state
 	WorkerPanics    atomic.Int64 // attempts that ended in a panic
 	SessionsExpired atomic.Int64 // ZooKeeper sessions lost
 }
@@ -164,16 +179,26 @@ type Stats struct {
 // New returns an engine that does nothing yet.
 func New(cfg Config) *Engine {
 	cfg.setDefaults()
-	return &Engine{
-		cfg:      cfg,
-		log:      cfg.Logger,
-		queue:    newQueue(),
-		flushNow: make(chan struct{}, 1),
-		ready:    make(chan struct{}),
-		items:    map[key]*item{},
-		byPath:   map[string][]key{},
-		failing:  map[key]store.Kind{},
+	e := &Engine{
+		cfg:       cfg,
+		log:       cfg.Logger,
+		ration:    rate.NewLimiter(awayRate, awayBurst),
+		flushNow:  make(chan struct{}, 1),
+		ready:     make(chan struct{}),
+		items:     map[key]*item{},
+		byPath:    map[string][]key{},
+		away:      true,
+		stages:    newStages(),
+		fetches:   map[*fetching]struct{}{},
+		doubts:    map[uint64]int{},
+		lingering: map[key]struct{}{},
+		blind:     map[key]struct{}{},
 	}
+	e.lanes = [2]*lane{
+		fetchLane: newLane(cfg.Workers, 2*cfg.Workers),
+		znodeLane: newLane(max(1, cfg.Workers/2), 0),
+	}
+	return e
 }
 
 // Run works until ctx is done, and then returns nil once all work has ended.
@@ -182,40 +207,46 @@ func (e *Engine) Run(ctx context.Context) error {
 	if e.journal == nil {
 		return errors.New("the engine has not been restored")
 	}
-	stop := context.AfterFunc(ctx, e.queue.Close)
-	defer stop()
 	var group errgroup.Group
-	for range e.cfg.Workers {
-		group.Go(func() error { e.work(ctx); return nil })
+	for _, l := range e.lanes {
+		stop := context.AfterFunc(ctx, l.queue.Close)
+		defer stop()
+		for range l.workers() {
+			group.Go(func() error { e.work(ctx, l); return nil })
+		}
 	}
 	group.Go(func() error { e.flushLoop(ctx); return nil })
 	group.Go(func() error { e.resyncLoop(ctx); return nil })
 	e.startGraph()
 	err := group.Wait()
-	e.mu.Lock()
-	if e.lostTimer != nil {
-		e.lostTimer.Stop()
-	}
-	e.mu.Unlock()
-	return errors.Join(err, e.journal.Close())
+	e.stopSession()
+	return errors.Join(err, e.cfg.Sink.Flush(), e.journal.Close())
 }
 
 // Ready is closed when everything that can be served is served for the first
 // time: everything has been read, and what could not be fetched has been tried.
 func (e *Engine) Ready() <-chan struct{} { return e.ready }
 
+// Stats returns the engine's counters, live.
+func (e *Engine) Stats() *Stats { return &e.stats }
+
 // ZnodeChanged says that the data or the children of a znode may have changed.
-// It doesn't block.
+// It doesn't wait for anything to be read.
 func (e *Engine) ZnodeChanged(path string) {
 	now := time.Now()
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.seq++
 	for _, k := range e.byPath[path] {
 		it := e.items[k]
-		it.notified = now
+		it.notified, it.changed = now, true
 		e.stats.Notifications.Add(1)
-		it.hurryFetch()
-		e.queue.AddAfter(k, it.politeness())
+		if it.wanted && !k.isFile() {
+			e.raiseDoubt(it)
+		}
+		wait := it.politeness()
+		e.hurryFetch(it, wait+outdatedGrace)
+		e.addAfter(k, wait)
 	}
 }
 
@@ -225,10 +256,7 @@ func (it *item) politeness() time.Duration {
 	if !it.wanted || !it.key.isFile() || it.serving.isZero() {
 		return 0
 	}
-	if wait := it.sub().MaxWait; wait > 0 {
-		return rand.N(wait)
-	}
-	return 0
+	return jitter(it.sub().MaxWait)
 }
 
 // Reread reads a znode again now, whether or not it seems to have changed. It
@@ -237,7 +265,7 @@ func (e *Engine) Reread(path string) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, k := range e.byPath[path] {
-		e.queue.Add(k)
+		e.add(k)
 	}
 	return len(e.byPath[path]) > 0
 }
@@ -248,7 +276,7 @@ func (e *Engine) Resync(spread time.Duration) {
 	defer e.mu.Unlock()
 	e.resynced = time.Now()
 	for k := range e.items {
-		e.queue.AddAfter(k, jitter(spread))
+		e.addAfter(k, jitter(spread))
 	}
 }
 
@@ -257,63 +285,6 @@ func jitter(d time.Duration) time.Duration {
 		return 0
 	}
 	return rand.N(d)
-}
-
-// work does what the queue says until it is closed.
-func (e *Engine) work(ctx context.Context) {
-	for {
-		k, ok := e.queue.Get()
-		if !ok {
-			return
-		}
-		e.attempt(ctx, k)
-		e.queue.Done(k)
-	}
-}
-
-// attempt brings one item up to date, once.
-func (e *Engine) attempt(ctx context.Context, k key) {
-	e.mu.Lock()
-	it := e.items[k]
-	if it != nil {
-		it.parked = it.wanted && !e.connected
-	}
-	idle := it == nil || it.parked
-	e.mu.Unlock()
-	if idle || ctx.Err() != nil {
-		return
-	}
-	err := e.bringUpToDate(ctx, it)
-	if ctx.Err() != nil {
-		return // what failed failed because of the shutdown
-	}
-	e.conclude(it, err)
-}
-
-func (e *Engine) bringUpToDate(ctx context.Context, it *item) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			e.stats.WorkerPanics.Add(1)
-			err = fmt.Errorf("a defect of the monitor: %v", p)
-			e.log.Error("panic while reading; please report it", "item", it.key.name, "panic", p)
-		}
-	}()
-	e.mu.Lock()
-	wanted := it.wanted
-	e.mu.Unlock()
-	if !wanted {
-		return e.retire(it)
-	}
-	switch it.key.kind {
-	case dependencyItem:
-		return e.syncDependency(ctx, it)
-	case metaconfigItem:
-		return e.syncMetaconfig(ctx, it)
-	case configItem:
-		return e.syncConfig(ctx, it)
-	default:
-		return e.syncServerset(ctx, it)
-	}
 }
 
 // resyncLoop reads everything again from time to time: the cure for whatever
@@ -328,116 +299,4 @@ func (e *Engine) resyncLoop(ctx context.Context) {
 			e.Resync(min(interval/10, 5*time.Minute))
 		}
 	}
-}
-
-// flushDelay is how long published versions may be lost to a power failure.
-const flushDelay = time.Second
-
-// flushLoop makes what has been published durable, a moment later and many at
-// once: a disk flush for each would make a cold start take minutes.
-func (e *Engine) flushLoop(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-e.flushNow:
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(flushDelay):
-		}
-		// The contents first: a record must not survive what it speaks of.
-		if err := errors.Join(e.cfg.Sink.Flush(), e.journal.Sync()); err != nil {
-			e.stats.StateErrors.Add(1)
-			e.log.Warn("what is served now may not survive a power failure", "error", err)
-		}
-	}
-}
-
-// save appends a record. Serving goes on if it can't be saved: an old state on
-// disk only matters at the next start. mu must not be held.
-func (e *Engine) save(r record) {
-	if err := e.journal.Append(r); err != nil {
-		if e.stats.StateErrors.Add(1) == 1 {
-			e.log.Warn("the state can't be saved: after a restart older content is served until ZooKeeper and S3 answer; free or mend the state directory",
-				"state_dir", e.cfg.StateDir, "error", err)
-		}
-		return
-	}
-	select {
-	case e.flushNow <- struct{}{}:
-	default:
-	}
-}
-
-// records yields what must survive a restart.
-func (e *Engine) records() iter.Seq[record] {
-	return func(yield func(record) bool) {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		for _, it := range e.items {
-			if r, ok := it.record(); ok && !yield(r) {
-				return
-			}
-		}
-	}
-}
-
-// record returns what must be known of the item at the next start. mu must be
-// held.
-func (it *item) record() (record, bool) {
-	r := record{Kind: recordKind(it.key.kind), Name: it.key.name}
-	switch it.key.kind {
-	case dependencyItem:
-		r.Members, r.Zxid = it.members, it.zxid
-		return r, it.zxid != 0
-	case metaconfigItem:
-		r.Version, r.Content, r.Zxid = string(it.version), it.content, it.zxid
-		return r, it.version != ""
-	}
-	switch {
-	case it.pending != nil && it.serving.isZero():
-		r.File = newFileRecord(it.pending)
-	case it.pending != nil:
-		r.File, r.Prev = newFileRecord(it.pending), newFileRecord(&it.serving)
-	case it.serving.isZero():
-		return r, false
-	default:
-		r.File = newFileRecord(&it.serving)
-	}
-	if it.guard != nil {
-		r.Held = it.guard.State().Held
-	}
-	return r, true
-}
-
-func recordKind(k kind) string {
-	switch k {
-	case dependencyItem:
-		return recordDependency
-	case metaconfigItem:
-		return recordMetaconfig
-	case configItem:
-		return recordConfig
-	default:
-		return recordServerset
-	}
-}
-
-// AcceptServerset serves the list of a held serverset, by file name, at once.
-// It returns an error if there is no such serverset or nothing is held.
-func (e *Engine) AcceptServerset(name string) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	it := e.items[key{serversetItem, name}]
-	switch {
-	case it == nil || !it.wanted:
-		return fmt.Errorf("this box doesn't serve a serverset %q: see kingpin status", name)
-	case !it.held:
-		return fmt.Errorf("nothing is held back of serverset %q", name)
-	}
-	it.accepted = append([]string{}, it.guard.State().Held.Endpoints...)
-	e.queue.Add(it.key)
-	return nil
 }

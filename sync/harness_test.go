@@ -130,7 +130,7 @@ func (b *box) checkBooks() {
 	e := b.engine
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	unsettled := 0
+	unsettled, doubts := 0, 0
 	paths := map[string][]key{}
 	for k, it := range e.items {
 		if it.wanted && !it.settled {
@@ -145,9 +145,36 @@ func (b *box) checkBooks() {
 		if k.isFile() && it.wanted != (len(it.owners) > 0) {
 			b.t.Errorf("%v: wanted %v with %d owners", k, it.wanted, len(it.owners))
 		}
-		if it.pending != nil || it.fetch != nil {
+		if it.fetch != nil || k.isFile() && it.pending != nil {
 			b.t.Errorf("%v: something is left of a work that has ended: %+v", k, it)
 		}
+		if it.doubt != 0 {
+			doubts++
+			if k.isFile() || !it.wanted {
+				b.t.Errorf("%v is in doubt, wanted %v", k, it.wanted)
+			}
+		}
+	}
+	for _, n := range e.doubts {
+		doubts -= n
+	}
+	if doubts != 0 {
+		b.t.Errorf("%d more items are in doubt than counted", doubts)
+	}
+	for stage, h := range e.stages {
+		for k := range h.waiting {
+			if it := e.items[k]; it == nil || it.err == nil {
+				b.t.Errorf("%v waits for %q after it has succeeded, or gone", k, stage)
+			}
+		}
+	}
+	for k := range e.blind {
+		if it := e.items[k]; it == nil || !it.wanted {
+			b.t.Errorf("%v isn't wanted, but counts as one that can't be read", k)
+		}
+	}
+	if len(e.fetches) != 0 {
+		b.t.Errorf("%d downloads count as in progress", len(e.fetches))
 	}
 	if unsettled != e.unsettled {
 		b.t.Errorf("%d items are unsettled, counted are %d", unsettled, e.unsettled)

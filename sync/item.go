@@ -48,49 +48,97 @@ func (k key) fileType() metaconfig.Type {
 type item struct {
 	key    key
 	path   string // the znode it is read from; "" while nothing asks for it
-	wanted bool   // false: the next worker takes it away
+	wanted bool   // false: it is taken away as soon as that is certain
+	// zxid is that of the newest state that has been read. An answer that is
+	// older comes from a server that lags behind.
+	zxid int64
 
-	parked    bool  // an attempt waits for ZooKeeper
-	settled   bool  // its first load has come to an end, good or bad
-	failures  int   // attempts in a row that failed
-	err       error // why the last attempt failed, nil if it didn't
-	notified  time.Time
-	processed time.Time
+	parked   bool // an attempt waits for ZooKeeper
+	settled  bool // its first load has come to an end, good or bad
+	unread   bool // not read since the ZooKeeper session began
+	changed  bool // ZooKeeper has spoken of a change, and no attempt has ended since
+	restored bool // it comes from the saved state, and nothing has asked for it since the start
+	reported bool // its failure has been logged, so its recovery will be
+	failures int  // attempts in a row that failed
+	err      error
+	trouble  trouble // what kind of failure err is
+	slot     *slot   // of the worker that works on it
+	fetch    *fetching
+	gaveUp   bool // we ended its last download
+
+	notified  time.Time // when ZooKeeper last spoke of a change
+	processed time.Time // when the last attempt ended
 	synced    time.Time // when what is served was last known to be current
 
-	// A dependency's.
-	members []string
-	zxid    int64 // of the last read that counted; also a metaconfig's
+	// See retire.go.
+	unwantedAt uint64
+	doubt      uint64
+	doubted    uint64
 
-	// A metaconfig's.
-	version store.Version
-	content []byte
-	subs    []metaconfig.Subscription
+	*nodeState  // a dependency's or a metaconfig's, else nil
+	*fileState  // a file's, else nil
+	*guardState // a serverset's, beside its file
+}
 
-	// A file's.
-	owners  []owner
+// trouble is what kind of failure an attempt ended in. A retry that ends in the
+// same is no news.
+type trouble struct {
+	stage Stage
+	kind  store.Kind
+}
+
+// nodeState is what is known of a dependency or a metaconfig.
+type nodeState struct {
+	members []string // a dependency's, as far as they can be names
+
+	version store.Version // a metaconfig's
+	content []byte        // its text; nil if it is what metaconfig.Render makes of subs
+	subs    []*metaconfig.Subscription
+}
+
+// fileState is what is known of a file.
+type fileState struct {
+	// owners are what asks for it, one a metaconfig, in the order of their
+	// names. The item is wanted as long as there are any.
+	owners   []*metaconfig.Subscription
+	conflict string // the metaconfig that asks in vain for something else under this name
+	savedFor string // the metaconfig that asked for it before the restart
+
 	serving served  // what readers see; its zero value: nothing
 	pending *served // recorded on disk, about to be served
-	fetch   *fetching
-	gaveUp  bool // the last download was ended because a newer version was known
+}
 
-	// A serverset's, beside a file's.
-	guard      *serverset.Guard
+// guardState is what is known of a serverset.
+type guardState struct {
+	guard      *serverset.Guard // its served list is what readers see; nil before the first one
+	judged     serverset.State  // the guard's before its last verdict
 	held       bool
 	heldReason string
 	accepted   []string // the held list that an operator wants served; nil if none
-	badMembers []string // as of the last reading
+	bad        []string // the members without an endpoint, as of the last reading
 }
 
-// owner is a metaconfig that asks for a file.
-type owner struct {
-	metaconfig string
-	sub        metaconfig.Subscription
+func newItem(k key) *item {
+	it := &item{key: k, unread: true}
+	switch k.kind {
+	case serversetItem:
+		it.guardState, it.fileState = &guardState{}, &fileState{}
+	case configItem:
+		it.fileState = &fileState{}
+	default:
+		it.nodeState = &nodeState{}
+	}
+	return it
 }
 
 // sub returns what the file is to be made of. Where several metaconfigs ask
 // for one name, the first by name decides. The item must be wanted.
-func (it *item) sub() metaconfig.Subscription { return it.owners[0].sub }
+func (it *item) sub() *metaconfig.Subscription { return it.owners[0] }
+
+// source names what a subscription's file is made of.
+func source(sub *metaconfig.Subscription) store.Ref {
+	return store.Ref{Path: sub.ZKPath, Prefix: sub.KeyPrefix}
+}
 
 // served says which version of a file readers see.
 type served struct {
@@ -109,43 +157,16 @@ func (s *served) isZero() bool { return s.ZKPath == "" }
 
 func (s *served) is(content []byte) bool { return s.Sum == sha256.Sum256(content) }
 
-// zxidOf returns the zxid at which a value was served, or 0 if what is served
-// comes from elsewhere.
-func (s *served) zxidOf(ref store.Ref) int64 {
-	if s.ZKPath != ref.Path || s.Prefix != ref.Prefix {
-		return 0
-	}
-	return s.Zxid
-}
+// isOf says whether what is served is a version of a value.
+func (s *served) isOf(ref store.Ref) bool { return s.ZKPath == ref.Path && s.Prefix == ref.Prefix }
 
-// fetching is a download in progress.
+// fetching is a download in progress. The engine's mu guards it.
 type fetching struct {
+	key      key
+	started  time.Time
 	cancel   context.CancelFunc
-	outdated bool // a newer version is known; cancel has been planned
-	patient  bool // it may end however long it takes
-}
-
-// State says how what is served relates to what the fleet says.
-type State string
-
-// The states of a file.
-const (
-	Fresh  State = "fresh"  // the newest version, as far as ZooKeeper has told us
-	Stale  State = "stale"  // the last good version: the newest can't be had, or isn't known
-	Held   State = "held"   // a suspicious serverset is held back, the one before is served
-	Absent State = "absent" // nothing has ever been there to serve
-)
-
-// state derives the file's state. mu must be held.
-func (it *item) state(connected bool) State {
-	switch {
-	case it.serving.isZero():
-		return Absent
-	case it.held:
-		return Held
-	case it.err != nil || !connected || it.synced.IsZero():
-		return Stale
-	default:
-		return Fresh
-	}
+	deadline *time.Timer // ends it, as a newer version is known; nil if none is
+	ended    bool        // by us, for the sake of a newer version or of a better connection
+	patient  bool        // it isn't ended before it ends by itself
+	slow     bool        // it has taken longer than slowFetch
 }

@@ -8,6 +8,10 @@ import (
 	"github.com/kingpinfs/kingpin/store"
 )
 
+// zkTimeout bounds the exchange with a ZooKeeper server that we are connected
+// to.
+const zkTimeout = 10 * time.Second
+
 // pointer is what a pointer's znode says.
 type pointer struct {
 	data []byte
@@ -43,6 +47,9 @@ func readNewest[T any](ctx context.Context, e *Engine, path string, knownZxid in
 	e.stats.Reads.Add(1)
 	answer, zxid, err := read(ctx)
 	gone := store.KindOf(err) == store.NotFound
+	if err == nil || gone {
+		e.passed(StageZooKeeper)
+	}
 	if knownZxid == 0 || err == nil && zxid >= knownZxid || err != nil && !gone {
 		return answer, err
 	}
@@ -69,49 +76,4 @@ func parsePointer(path string, data []byte) (store.Version, error) {
 		return "", &store.Error{Op: "reading pointer", Subject: path, Kind: store.Invalid, Err: err}
 	}
 	return v, nil
-}
-
-// outdatedGrace is how long a download may go on when a newer version is known:
-// one that is about to succeed is better finished.
-const outdatedGrace = time.Second
-
-// fetchContent downloads a version's content. Items that need the same object
-// at the same time share one download.
-func (e *Engine) fetchContent(ctx context.Context, it *item, ref store.Ref, v store.Version) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, e.cfg.FetchTimeout)
-	defer cancel()
-	e.mu.Lock()
-	it.fetch = &fetching{cancel: cancel, patient: it.gaveUp}
-	e.mu.Unlock()
-	shared, err, _ := e.flights.Do(ref.Key(v), func() (any, error) {
-		e.stats.Fetches.Add(1)
-		value, err := e.cfg.Contents.GetVersion(ctx, ref, v)
-		return value.Content, err
-	})
-	content, _ := shared.([]byte)
-	e.mu.Lock()
-	it.gaveUp = it.fetch.outdated
-	it.fetch = nil
-	e.mu.Unlock()
-	if err != nil {
-		e.stats.FetchErrors.Add(1)
-	}
-	if !errors.Is(err, context.Canceled) {
-		e.noteFetch(err)
-	}
-	if err != nil {
-		return nil, fetchError{err}
-	}
-	return content, nil
-}
-
-// hurryFetch sees to it that a download that a newer version has made pointless
-// doesn't hold up that version: it gets a moment to end. But never twice in a
-// row, or a value that changes faster than it can be downloaded would never
-// arrive. mu must be held.
-func (it *item) hurryFetch() {
-	if f := it.fetch; f != nil && !f.outdated && !f.patient {
-		f.outdated = true
-		time.AfterFunc(outdatedGrace, f.cancel)
-	}
 }

@@ -3,6 +3,7 @@ package sync
 import (
 	"errors"
 	iofs "io/fs"
+	"time"
 
 	"github.com/kingpinfs/kingpin/metaconfig"
 	"github.com/kingpinfs/kingpin/serverset"
@@ -18,16 +19,13 @@ func (e *Engine) Restore() error {
 	if err != nil {
 		return err
 	}
-	j.all = e.records
 	e.journal = j
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, r := range records {
 		if r.Kind == recordDependency {
-			k, path := memberKey(r.Name)
-			it := &item{key: k, members: r.Members, zxid: r.Zxid}
-			e.items[k] = it
-			e.setPath(it, path)
+			it := e.restoreNode(r)
+			it.members, it.zxid = r.Members, r.Zxid
 		}
 	}
 	e.walk()
@@ -44,24 +42,38 @@ func (e *Engine) Restore() error {
 			}
 		}
 	}
+	for _, it := range e.items {
+		if !it.wanted {
+			it.unwantedAt = e.seq
+		}
+	}
 	e.log.Info("state restored", "state_dir", e.cfg.StateDir, "files", adopted)
 	return nil
 }
 
+// restoreNode returns the item that a record speaks of. Whether anything asks
+// for it is settled later. mu must be held.
+func (e *Engine) restoreNode(r record) *item {
+	k, path := memberKey(r.Name)
+	it := e.item(k)
+	if !it.wanted {
+		it.restored = true
+		e.setPath(it, path)
+	}
+	return it
+}
+
 // restoreMetaconfig applies what a metaconfig asked for. mu must be held.
 func (e *Engine) restoreMetaconfig(r record) {
-	k, _ := memberKey(r.Name)
-	it := e.items[k]
-	if it == nil {
-		return // no dependency leads to it
-	}
 	subs, _, err := metaconfig.Parse(r.Name, r.Content)
 	if err != nil {
 		e.log.Warn("the saved metaconfig isn't understood and is left out", "metaconfig", r.Name, "error", err)
 		return
 	}
-	it.version, it.zxid, it.content = store.Version(r.Version), r.Zxid, r.Content
-	e.setSubs(it, subs)
+	it := e.restoreNode(r)
+	it.version, it.zxid = store.Version(r.Version), r.Zxid
+	it.keepText(r.Content, subs)
+	e.setSubs(it, compact(subs))
 }
 
 // restoreFile serves what the plain tree holds of a file, if it is what the
@@ -84,13 +96,8 @@ func (e *Engine) restoreFile(r record) bool {
 		e.log.Warn("a saved file isn't what was saved and is left out until it has been fetched", "name", r.Name)
 		return false
 	}
-	k := fileKey(t, r.Name)
-	it := e.items[k]
-	if it == nil {
-		it = &item{key: k}
-		e.items[k] = it
-	}
-	it.serving = serving
+	it := e.item(fileKey(t, r.Name))
+	it.serving, it.savedFor, it.restored = serving, r.Owner, !it.wanted
 	if t == metaconfig.Serverset {
 		it.restoreGuard(content, r.Held)
 	}
@@ -99,25 +106,11 @@ func (e *Engine) restoreFile(r record) bool {
 	return true
 }
 
-// match returns which of the versions that the record names the content is.
-func (r record) match(content []byte) (served, bool) {
-	for _, f := range []*fileRecord{r.File, r.Prev} {
-		if f == nil {
-			continue
-		}
-		if s, err := f.restore(); err == nil && s.is(content) && !s.isZero() {
-			return s, true
-		}
-	}
-	return served{}, false
-}
-
 func (it *item) restoreGuard(content []byte, held *serverset.Held) {
-	endpoints, _ := serverset.ParseFile(content)
-	if endpoints == nil {
-		endpoints = []string{}
-	}
+	endpoints, _ := serverset.ParseFile(content) // never nil
 	it.guard = serverset.NewGuard(serverset.GuardOptions{}, nil)
 	it.guard.Restore(serverset.State{Served: endpoints, Held: held})
-	it.held = held != nil
+	if it.held = it.guard.State().Held != nil; it.held {
+		it.heldReason = it.guard.Check(time.Now()).Reason
+	}
 }

@@ -47,59 +47,102 @@ func stageOf(err error) Stage {
 	}
 }
 
+func troubleOf(err error) trouble { return trouble{stageOf(err), store.KindOf(err)} }
+
+// isDefinite says that repeating the read can't change the answer: a change of
+// the znode can, and its watch will tell.
+func (t trouble) isDefinite() bool {
+	switch {
+	case t.stage == StagePublish:
+		return false
+	case t.stage == StageZooKeeper && t.kind == store.NotFound:
+		return true
+	default:
+		return t.kind == store.Invalid || t.kind == store.TooLarge
+	}
+}
+
 const (
 	firstRetry   = 100 * time.Millisecond
 	quickRetry   = 5 * time.Second  // the longest wait for what may heal any moment
 	patientRetry = 30 * time.Second // the longest wait for what somebody must mend
-	slowestRetry = time.Minute
 )
 
-// After this many attempts without an answer from S3 an item no longer keeps
-// the monitor from being ready.
+// settledAttempts is after how many attempts without an answer an item no
+// longer keeps the monitor from being ready.
 const settledAttempts = 3
 
-// conclude draws the consequences of an attempt: the file's status, the next
-// attempt, readiness. mu must not be held.
-func (e *Engine) conclude(it *item, err error) {
+// conclude draws the consequences of an attempt that began at since: the file's
+// status, the next attempt, readiness.
+func (e *Engine) conclude(it *item, since uint64, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := time.Now()
-	it.processed = now
 	if e.items[it.key] != it {
 		return // it has been retired
 	}
-	news := errorText(err) != errorText(it.err)
-	it.err = err
+	t := troubleOf(err)
+	if t == (trouble{StageZooKeeper, store.Unavailable}) && !e.connected {
+		it.parked = true // it failed with the connection, and will be read when that is back
+		return
+	}
+	news := t != it.trouble || (err == nil) != (it.err == nil)
+	it.err, it.trouble = err, t
+	it.processed, it.changed = now, false
 	if err == nil {
-		if it.wanted {
-			it.synced = now
-		}
-		it.failures = 0
-		delete(e.failing, it.key)
+		it.succeed(now)
+		e.stopWaiting(it.key)
 	} else {
 		it.failures++
-		e.failing[it.key] = store.KindOf(err)
-		if wait := e.retryIn(it.failures, err); wait > 0 {
-			e.queue.AddAfter(it.key, wait)
-		}
+		e.planRetry(it)
+	}
+	if !it.key.isFile() {
+		e.answerDoubt(it, since)
 	}
 	if news {
 		e.logOutcome(it)
 	}
 	e.showStatus(it)
-	if it.wanted && !it.settled && (store.KindOf(err) != store.Unavailable || e.connected && it.failures >= settledAttempts) {
+	if it.wanted && !it.settled && e.isTried(it) {
 		e.settle(it)
 	}
 }
 
+// succeed notes that what is served is what ZooKeeper says. mu must be held.
+func (it *item) succeed(now time.Time) {
+	it.failures = 0
+	if !it.wanted {
+		return
+	}
+	it.unread = false
+	if it.guardState == nil || !it.held {
+		it.synced = now
+	}
+}
+
+// isTried says that waiting for the item any longer is pointless for who waits
+// for the monitor to be ready. mu must be held.
+func (e *Engine) isTried(it *item) bool {
+	if it.trouble.kind != store.Unavailable {
+		return true
+	}
+	return e.connected && (it.failures >= settledAttempts || e.stages[it.trouble.stage].isAway())
+}
+
+// logOutcome says how the item stands now. mu must be held.
 func (e *Engine) logOutcome(it *item) {
 	if it.err == nil {
-		e.log.Info("recovered", "name", it.key.name, "zk_path", it.path)
+		if it.reported {
+			e.log.Info("recovered", "name", it.key.name, "zk_path", it.path)
+		}
+		it.reported = false
 		return
 	}
 	level := slog.LevelWarn
-	if !e.connected && store.KindOf(it.err) == store.Unavailable {
-		level = slog.LevelDebug // said once, for ZooKeeper as a whole
+	if e.isHushed(it.trouble.stage, it.err) {
+		level = slog.LevelDebug
+	} else {
+		it.reported = true
 	}
 	e.log.Log(context.Background(), level, "can't bring up to date; what was served before stays",
 		"name", it.key.name, "zk_path", it.path, "error", it.err)
@@ -112,28 +155,30 @@ func errorText(err error) string {
 	return err.Error()
 }
 
+// planRetry makes the item due again, if trying again can help. mu must be held.
+func (e *Engine) planRetry(it *item) {
+	e.stopWaiting(it.key)
+	h := e.stages[it.trouble.stage]
+	h.note(it.trouble)
+	if it.trouble.isDefinite() {
+		return
+	}
+	h.waiting[it.key] = struct{}{}
+	e.addAfter(it.key, retryIn(it.failures, it.trouble, len(h.waiting)))
+}
+
 // retryIn says how long to wait before the next attempt after so many failures
-// in a row; 0 if only a change of the znode can help. mu must be held.
-func (e *Engine) retryIn(failures int, err error) time.Duration {
+// in a row, of an item that is one of so many that wait.
+func retryIn(failures int, t trouble, waiting int) time.Duration {
 	limit := patientRetry
-	switch {
-	case errors.As(err, new(publishError)):
+	if t.stage == StagePublish || t.kind == store.Unavailable {
 		limit = quickRetry
-	default:
-		switch store.KindOf(err) {
-		case store.Invalid, store.TooLarge:
-			return 0
-		case store.Unavailable:
-			// However many items wait for a backend, one box asks it at most
-			// twenty times a second.
-			limit = min(max(quickRetry, time.Duration(len(e.failing))*50*time.Millisecond), slowestRetry)
-		}
 	}
-	wait := limit
-	if failures < 12 {
-		wait = min(limit, firstRetry<<(failures-1))
-	}
-	return wait/2 + rand.N(wait/2)
+	wait := min(limit, firstRetry<<min(failures-1, 10))
+	wait = wait/2 + rand.N(wait/2)
+	// However many items wait, one box asks no more often than awayRate.
+	turn := time.Duration(waiting) * time.Second / awayRate
+	return max(wait, turn+rand.N(turn/4+1))
 }
 
 // settle notes that the first load of an item is over. mu must be held.
@@ -149,37 +194,6 @@ func (e *Engine) checkReady() {
 		return
 	}
 	e.isReady = true
-	// What an earlier process served and nothing asks for any more was kept
-	// until now, when that is certain.
-	for k, it := range e.items {
-		if !it.wanted {
-			e.queue.Add(k)
-		}
-	}
 	close(e.ready)
-}
-
-// A fetch from S3 has come to an end. When S3 is back after it was away,
-// whoever waits for it is woken, instead of each by its own timer.
-func (e *Engine) noteFetch(err error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if store.KindOf(err) == store.Unavailable {
-		e.s3Failures++
-		return
-	}
-	if e.s3Failures > settledAttempts {
-		e.wakeFailing()
-	}
-	e.s3Failures = 0
-}
-
-// wakeFailing makes due, within a second, all that a backend kept from being
-// read. mu must be held.
-func (e *Engine) wakeFailing() {
-	for k, kind := range e.failing {
-		if kind == store.Unavailable {
-			e.queue.AddAfter(k, jitter(time.Second))
-		}
-	}
+	e.retryRetiring()
 }

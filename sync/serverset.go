@@ -2,9 +2,11 @@ package sync
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/kingpinfs/kingpin/metaconfig"
@@ -15,62 +17,100 @@ import (
 // syncServerset brings a serverset's file up to date, as far as the shrink
 // guard lets it.
 func (e *Engine) syncServerset(ctx context.Context, it *item) error {
-	e.mu.Lock()
-	sub, serving := it.sub(), it.serving
-	accepted := it.accepted
-	e.mu.Unlock()
-	known := serving.zxidOf(store.Ref{Path: sub.ZKPath})
-	members, stat, err := e.readChildren(ctx, sub.ZKPath, known)
+	now := e.look(it)
+	if now == nil {
+		return errNotNow
+	}
+	path := now.sub.ZKPath
+	names, stat, err := e.readChildren(ctx, path, now.known)
 	gone := store.KindOf(err) == store.NotFound
 	switch {
-	case gone && serving.isZero():
-		return fmt.Errorf("%w; create it with: kingpin metaconfig create-serverset", err)
-	case gone:
+	case gone && now.current:
 		// As suspicious as an empty list, and handled as one.
+		err = missingServerset(err)
+		stat.Pzxid = now.known + 1
+	case gone:
+		return missingServerset(err)
 	case err != nil:
 		return err
 	}
-	offered, bad := serverset.Parse(members)
+	offered, bad := serverset.Parse(names)
 	e.reportBadMembers(it, bad)
-
-	e.mu.Lock()
-	if it.guard == nil || !it.serving.isZero() && it.serving.ZKPath != sub.ZKPath {
-		it.guard = serverset.NewGuard(serverset.GuardOptions{}, nil)
+	serve, held := e.judge(it, now.sub, stat.Pzxid, offered)
+	if held {
+		return nil
 	}
-	it.guard.SetOptions(e.guardOptions(sub))
-	verdict := it.guard.Offer(time.Now(), offered)
-	if accepted != nil && verdict.Held && slices.Equal(accepted, verdict.Offered) {
-		verdict = it.guard.Accept()
+	content := serverset.Render(serve)
+	if now.current && now.serving.is(content) {
+		if !gone {
+			e.confirm(it, stat.Pzxid, stat.Version)
+		}
+		return err
 	}
-	it.accepted = nil
-	news := it.held || verdict.Held
-	e.noteHeld(it, verdict)
-	r, recorded := it.record()
-	e.mu.Unlock()
-
-	if news && recorded {
-		e.save(r)
+	if failure := e.publish(it, content, served{
+		Version: strconv.FormatInt(stat.Pzxid, 10), Zxid: stat.Pzxid, ZnodeVersion: stat.Version,
+		ZKPath: path, ModTime: time.Now(),
+	}); failure != nil {
+		return failure
 	}
-	if content := serverset.Render(verdict.Serve); serving.isZero() || !serving.is(content) || serving.ZKPath != sub.ZKPath {
-		return e.publish(it, content, served{
-			Version: strconv.FormatInt(stat.Pzxid, 10), Zxid: stat.Pzxid, ZnodeVersion: stat.Version,
-			ZKPath: sub.ZKPath, ModTime: time.Now(),
-		})
-	}
-	return nil
+	return err
 }
 
-func (e *Engine) guardOptions(sub metaconfig.Subscription) serverset.GuardOptions {
-	return serverset.GuardOptions{Ratio: sub.RejectionRatio, MinimumSize: sub.MinimumSize, Hold: e.cfg.ServersetHold}
+func missingServerset(err error) error {
+	return fmt.Errorf("%w; create it with: kingpin metaconfig create-serverset", err)
+}
+
+// judge asks the guard whether a list may be served. If not, what is served
+// stays.
+func (e *Engine) judge(it *item, sub *metaconfig.Subscription, zxid int64, offered []string) (serve []string, held bool) {
+	verdict, r, news := e.offer(it, sub, zxid, inOneString(offered))
+	if news {
+		e.save(r)
+	}
+	return verdict.Serve, verdict.Held
+}
+
+// offer gives the guard a list. The record is news if what is held is another
+// list than before.
+func (e *Engine) offer(it *item, sub *metaconfig.Subscription, zxid int64, offered []string) (verdict serverset.Verdict, r record, news bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	it.zxid = max(it.zxid, zxid)
+	if it.guard == nil {
+		it.guard = serverset.NewGuard(serverset.GuardOptions{}, nil)
+	}
+	it.guard.SetOptions(serverset.GuardOptions{Ratio: sub.RejectionRatio, MinimumSize: sub.MinimumSize, Hold: e.cfg.ServersetHold})
+	it.judged = it.guard.State()
+	verdict = it.guard.Offer(time.Now(), offered)
+	switch {
+	case it.accepted == nil:
+	case verdict.Held && slices.Equal(it.accepted, verdict.Offered):
+		verdict = it.guard.Accept()
+	default:
+		if verdict.Held {
+			e.log.Warn("the held list has changed since it was accepted, and stays held; look at it again", "serverset", it.key.name)
+		}
+		it.accepted = nil
+	}
+	e.noteHeld(it, verdict)
+	news = !sameHeld(it.judged.Held, it.guard.State().Held)
+	if news {
+		r, news = it.record()
+	}
+	return verdict, r, news
+}
+
+func sameHeld(a, b *serverset.Held) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Since.Equal(b.Since) && slices.Equal(a.Endpoints, b.Endpoints)
 }
 
 // noteHeld follows the guard's verdict. mu must be held.
 func (e *Engine) noteHeld(it *item, verdict serverset.Verdict) {
-	if verdict.Held && !verdict.ReleaseAt.IsZero() {
-		e.queue.AddAfter(it.key, max(time.Until(verdict.ReleaseAt), 0))
-	}
 	switch {
-	case verdict.Held && it.heldReason != verdict.Reason:
+	case verdict.Held && !it.held:
 		e.stats.HeldServersets.Add(1)
 		e.log.Warn("suspicious serverset held back, the one before is served; to serve the new one: kingpin serverset accept "+it.key.name,
 			"serverset", it.key.name, "served", len(verdict.Serve), "offered", len(verdict.Offered), "reason", verdict.Reason)
@@ -78,9 +118,32 @@ func (e *Engine) noteHeld(it *item, verdict serverset.Verdict) {
 		e.log.Warn("held serverset released", "serverset", it.key.name, "endpoints", len(verdict.Serve), "reason", verdict.Reason)
 	}
 	it.held, it.heldReason = verdict.Held, ""
-	if verdict.Held {
-		it.heldReason = verdict.Reason
+	if !verdict.Held {
+		return
 	}
+	it.heldReason = verdict.Reason
+	if !verdict.ReleaseAt.IsZero() {
+		e.addAfter(it.key, time.Until(verdict.ReleaseAt))
+	}
+}
+
+// unjudge takes a verdict back: readers don't see what the guard let out. mu
+// must be held.
+func (it *item) unjudge() {
+	it.guard.Restore(it.judged)
+	it.held, it.heldReason = it.judged.Held != nil, ""
+	if it.held {
+		it.heldReason = "released, but not yet served"
+	}
+}
+
+// inOneString returns the endpoints as parts of one string: taken from the
+// names of the members, each would keep a whole name in memory.
+func inOneString(endpoints []string) []string {
+	if len(endpoints) == 0 {
+		return nil
+	}
+	return strings.Split(strings.Join(endpoints, "\n"), "\n")
 }
 
 // reportBadMembers says which members of a serverset name no endpoint: once,
@@ -90,13 +153,33 @@ func (e *Engine) reportBadMembers(it *item, bad []serverset.BadMember) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, b := range bad {
-		if !slices.Contains(it.badMembers, b.Member) {
+		if !slices.Contains(it.bad, b.Member) {
 			e.log.Warn("member of a serverset names no endpoint and is left out; whoever registers it must mend it",
 				"serverset", it.key.name, "member", b.Member, "error", b.Err)
 		}
 	}
-	it.badMembers = nil
+	it.bad = nil
 	for _, b := range bad {
-		it.badMembers = append(it.badMembers, b.Member)
+		it.bad = append(it.bad, b.Member)
 	}
+}
+
+// AcceptServerset serves the list of a held serverset, by file name, unless
+// ZooKeeper shows another one by now. It returns an error if there is no such
+// serverset, if nothing is held, or if ZooKeeper can't be asked.
+func (e *Engine) AcceptServerset(name string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	it := e.items[key{serversetItem, name}]
+	switch {
+	case it == nil || !it.wanted:
+		return fmt.Errorf("this box doesn't serve a serverset %q: see kingpin status", name)
+	case !it.held:
+		return fmt.Errorf("nothing is held back of serverset %q", name)
+	case !e.connected:
+		return errors.New("ZooKeeper can't be reached, so nobody knows whether the held list still stands: try again when it can")
+	}
+	it.accepted = append([]string{}, it.guard.State().Held.Endpoints...)
+	e.add(it.key)
+	return nil
 }

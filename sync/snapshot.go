@@ -19,8 +19,8 @@ type FileStatus struct {
 	Version      string     // as Entry's; "" if nothing is served
 	ZnodeVersion int32      // of the znode, when what is served was read
 	Err          string     // why it isn't fresh, in one line
-	Kind         store.Kind // of that error, 0 if it has none
-	Stage        Stage      // in which it came up
+	Kind         store.Kind // of the last attempt's error; 0 if it had none
+	Stage        Stage      // in which that came up
 	Failures     int        // attempts in a row that failed
 	Endpoints    []string   // a serverset's, as served
 	Held         []string   // a serverset's list that is held back; nil if none is
@@ -50,9 +50,6 @@ type Snapshot struct {
 	ResyncedAt   time.Time // when everything was last due to be read again; zero: never
 }
 
-// Stats returns the engine's counters, live.
-func (e *Engine) Stats() *Stats { return &e.stats }
-
 // Snapshot returns how everything stands.
 func (e *Engine) Snapshot() Snapshot {
 	e.mu.Lock()
@@ -66,7 +63,7 @@ func (e *Engine) Snapshot() Snapshot {
 		case metaconfigItem:
 			s.Metaconfigs = append(s.Metaconfigs, NodeStatus{k.name, it.path, errorText(it.err)})
 		case dependencyItem:
-			if k.name == baseDependency && it.zxid == 0 && it.err == nil {
+			if k.name == metaconfig.BaseDependency && it.zxid == 0 && it.err == nil {
 				continue // there is none
 			}
 			s.Dependencies = append(s.Dependencies, NodeStatus{k.name, it.path, errorText(it.err)})
@@ -84,35 +81,32 @@ func (e *Engine) Snapshot() Snapshot {
 
 // fileStatus copies what is known of a file. mu must be held.
 func (e *Engine) fileStatus(it *item) FileStatus {
+	state, problem := e.standing(it)
 	s := FileStatus{
 		Type:         it.key.fileType(),
 		Name:         it.key.name,
 		ZKPath:       cmp.Or(it.path, it.serving.ZKPath),
-		State:        it.state(e.connected),
+		State:        state,
 		Version:      it.serving.Version,
 		ZnodeVersion: it.serving.ZnodeVersion,
-		Err:          errorText(it.err),
-		Kind:         store.KindOf(it.err),
-		Stage:        stageOf(it.err),
+		Err:          errorText(problem),
+		Kind:         it.trouble.kind,
+		Stage:        it.trouble.stage,
 		Failures:     it.failures,
-		HeldReason:   it.heldReason,
 		NotifiedAt:   it.notified,
 		ProcessedAt:  it.processed,
 		SyncedAt:     it.synced,
 		ChangedAt:    it.serving.Changed,
 	}
 	if it.wanted && len(it.owners) > 0 {
-		s.Metaconfig = it.owners[0].metaconfig
+		s.Metaconfig = it.sub().Metaconfig
 	}
-	if it.guard != nil {
+	if it.guardState != nil && it.guard != nil {
 		state := it.guard.State()
 		s.Endpoints = state.Served
 		if it.held && state.Held != nil {
-			s.Held, s.HeldSince = state.Held.Endpoints, state.Held.Since
+			s.Held, s.HeldSince, s.HeldReason = state.Held.Endpoints, state.Held.Since, it.heldReason
 		}
-	}
-	if s.Err == "" && !e.connected && s.State == Stale {
-		s.Err = errDisconnected.Error()
 	}
 	return s
 }

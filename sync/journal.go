@@ -1,0 +1,288 @@
+package sync
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	iofs "io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+)
+
+// journalName is the file in the state directory: one record a line, each with
+// its own checksum, the later of two records of one name counts.
+const journalName = "manifest.journal"
+
+// A journal is written anew, with the live records alone, when it is this
+// large and twice what it was after the last time.
+const compactAbove = 1 << 20
+
+// journal is the manifest on disk. It is safe for concurrent use. No lock of
+// the engine is taken while mu is held.
+type journal struct {
+	dir string
+
+	mu       sync.Mutex // guards all below; held while appending
+	file     *os.File   // nil: it must be written anew
+	size     int64      // of the file
+	compact  int64      // size after the file was last written anew
+	unsynced bool
+	tee      *bytes.Buffer // collects what is appended while the file is written anew; else nil
+	closed   bool
+}
+
+var errBroken = errors.New("the file with the state must be written anew first")
+
+// openJournal reads the journal of a state directory, which is created if it is
+// missing, and returns the records that count. Lines that are damaged, as the
+// last one may be after a crash, are left out with a warning.
+func openJournal(dir string, log *slog.Logger) (*journal, []record, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, nil, fmt.Errorf("creating the state directory: %w", err)
+	}
+	j := &journal{dir: dir}
+	content, err := os.ReadFile(j.path())
+	if err != nil && !errors.Is(err, iofs.ErrNotExist) {
+		return nil, nil, fmt.Errorf("reading the last state: %w", err)
+	}
+	records, damaged := parseJournal(content)
+	if damaged > 0 {
+		log.Warn("parts of the saved state are damaged and are left out; they will be read again from ZooKeeper",
+			"file", j.path(), "damaged_records", damaged, "good_records", len(records))
+	}
+	j.size, j.compact = int64(len(content)), int64(len(content))
+	if err := j.open(content); err != nil {
+		j.file = nil // it is tried again, and complained of, when there is something to save
+	}
+	return j, records, nil
+}
+
+// open opens the file for appending. A torn end must not swallow the next
+// record.
+func (j *journal) open(content []byte) error {
+	file, err := os.OpenFile(j.path(), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	if len(content) > 0 && content[len(content)-1] != '\n' {
+		if _, err := file.WriteString("\n"); err != nil {
+			_ = file.Close()
+			return err
+		}
+		j.size++
+	}
+	j.file = file
+	return nil
+}
+
+func (j *journal) path() string { return filepath.Join(j.dir, journalName) }
+
+// parseJournal returns the last record of each name, and beside it the earlier
+// ones of a file.
+func parseJournal(content []byte) (records []record, damaged int) {
+	index := map[[2]string]int{}
+	for line := range bytes.Lines(content) {
+		r, ok := decodeRecord(line)
+		if !ok {
+			damaged++
+			continue
+		}
+		id := [2]string{r.Kind, r.Name}
+		i, again := index[id]
+		if !again {
+			index[id] = len(records)
+			records = append(records, r)
+			continue
+		}
+		if r.File != nil {
+			old := records[i]
+			r.earlier = append(old.earlier, old)
+			old.earlier = nil
+		}
+		records[i] = r
+	}
+	live := records[:0]
+	for _, r := range records {
+		if !r.Dropped {
+			live = append(live, r)
+		}
+	}
+	return live, damaged
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// lineHeader is the length of what stands before a record: its checksum in
+// eight hexadecimal digits and a space. The record itself is JSON, and a
+// newline ends it.
+const lineHeader = 9
+
+func encodeRecord(r record) ([]byte, error) {
+	body, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the state of %s %q: %w", r.Kind, r.Name, err)
+	}
+	line := make([]byte, 0, lineHeader+len(body)+1)
+	line = fmt.Appendf(line, "%08x ", crc32.Checksum(body, castagnoli))
+	return append(append(line, body...), '\n'), nil
+}
+
+func decodeRecord(line []byte) (record, bool) {
+	if len(line) <= lineHeader || line[len(line)-1] != '\n' || line[lineHeader-1] != ' ' {
+		return record{}, false
+	}
+	body := line[lineHeader : len(line)-1]
+	if string(line[:lineHeader]) != fmt.Sprintf("%08x ", crc32.Checksum(body, castagnoli)) {
+		return record{}, false
+	}
+	var r record
+	err := json.Unmarshal(body, &r)
+	return r, err == nil && r.Name != ""
+}
+
+// Append adds a record. It survives the death of this process when Append
+// returns, and a power failure after the next Sync. After an error the state on
+// disk is old until Rewrite has succeeded.
+func (j *journal) Append(r record) error {
+	line, err := encodeRecord(r)
+	if err != nil {
+		return err
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.tee != nil {
+		j.tee.Write(line)
+	}
+	switch {
+	case j.closed:
+		return fmt.Errorf("saving the state: %w", iofs.ErrClosed)
+	case j.file == nil:
+		return fmt.Errorf("saving the state: %w", errBroken)
+	}
+	if _, err := j.file.Write(line); err != nil {
+		// Half a line may stand at its end.
+		_ = j.file.Close()
+		j.file = nil
+		return fmt.Errorf("saving the state: %w", err)
+	}
+	j.size += int64(len(line))
+	j.unsynced = true
+	return nil
+}
+
+// WantsRewrite says that the journal is broken, or so large that it is time.
+func (j *journal) WantsRewrite() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return !j.closed && (j.file == nil || j.size >= max(compactAbove, 2*j.compact))
+}
+
+// Rewrite replaces the journal by one that holds the live records, which it
+// asks for, and what is appended meanwhile. Before it does, flush is called to
+// make durable what those records speak of. After an error the journal is what
+// it was. There must be one Rewrite at a time.
+func (j *journal) Rewrite(live func() []record, flush func() error) (err error) {
+	tee := &bytes.Buffer{}
+	j.setTee(tee)
+	defer j.setTee(nil)
+	records := live()
+	if err := flush(); err != nil {
+		return err
+	}
+	temporary := j.path() + ".new"
+	file, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
+	if err != nil {
+		return fmt.Errorf("saving the state: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			_ = file.Close()
+			_ = os.Remove(temporary)
+			err = fmt.Errorf("saving the state: %w", err)
+		}
+	}()
+	if err := writeRecords(file, records); err != nil {
+		return err
+	}
+	if err := file.Sync(); err != nil {
+		return err
+	}
+	return j.replace(file, temporary, tee)
+}
+
+func (j *journal) setTee(tee *bytes.Buffer) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.tee = tee
+}
+
+func writeRecords(file *os.File, records []record) error {
+	buffered := bufio.NewWriterSize(file, 1<<16)
+	for _, r := range records {
+		line, err := encodeRecord(r)
+		if err != nil {
+			return err
+		}
+		if _, err := buffered.Write(line); err != nil {
+			return err
+		}
+	}
+	return buffered.Flush()
+}
+
+// replace makes the file the journal, with what has been appended since the
+// records in it were gathered.
+func (j *journal) replace(file *os.File, temporary string, tee *bytes.Buffer) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.closed {
+		return iofs.ErrClosed
+	}
+	if _, err := file.Write(tee.Bytes()); err != nil {
+		return err
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(temporary, j.path()); err != nil {
+		return err
+	}
+	if j.file != nil {
+		_ = j.file.Close()
+	}
+	j.file, j.size, j.compact, j.unsynced = file, info.Size(), info.Size(), true
+	return nil
+}
+
+// Sync makes what has been appended survive a power failure.
+func (j *journal) Sync() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !j.unsynced || j.file == nil {
+		return nil
+	}
+	if err := j.file.Sync(); err != nil {
+		return fmt.Errorf("saving the state: %w", err)
+	}
+	j.unsynced = false
+	return nil
+}
+
+// Close syncs and closes the journal.
+func (j *journal) Close() error {
+	err := j.Sync()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.closed = true
+	if j.file != nil {
+		err = errors.Join(err, j.file.Close())
+		j.file = nil
+	}
+	return err
+}

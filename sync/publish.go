@@ -1,0 +1,98 @@
+package sync
+
+import (
+	"crypto/sha256"
+	"time"
+)
+
+// confirm notes that what is served is what the znode says.
+func (e *Engine) confirm(it *item, zxid int64, znodeVersion int32) {
+	if r, newer := e.confirmed(it, zxid, znodeVersion); newer {
+		e.save(r)
+	}
+}
+
+func (e *Engine) confirmed(it *item, zxid int64, znodeVersion int32) (r record, newer bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if zxid <= it.serving.Zxid {
+		return record{}, false
+	}
+	it.serving.Zxid, it.serving.ZnodeVersion = zxid, znodeVersion
+	return it.record()
+}
+
+// publish serves a new content. The record of it is on disk before readers can
+// see it, and names what was served before as well, so that whichever of the
+// two a crash leaves in place is known for what it is.
+func (e *Engine) publish(it *item, content []byte, next served) error {
+	start := time.Now()
+	next.Sum, next.Size, next.Changed = sha256.Sum256(content), len(content), start
+	r := e.beginPublishing(it, &next)
+	e.save(r)
+	err := e.cfg.Sink.Publish(it.key.fileType(), it.key.name, Entry{
+		Content: content, ModTime: next.ModTime, Version: next.Version, ZKPath: next.ZKPath,
+	})
+	quiet := e.endPublishing(it, err)
+	if err != nil {
+		e.stats.PublishErrors.Add(1)
+		return publishError{err}
+	}
+	e.passed(StagePublish)
+	e.stats.Published.Add(1)
+	if quiet {
+		e.log.Debug("serving", "name", it.key.name, "version", next.Version, "bytes", next.Size)
+	} else {
+		e.log.Info("published", "name", it.key.name, "version", next.Version, "bytes", next.Size, "took", time.Since(start))
+	}
+	return nil
+}
+
+func (e *Engine) beginPublishing(it *item, next *served) record {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	before := &it.serving
+	next.ModTime = modTime(before, next)
+	if !before.isZero() && next.Sum == before.Sum {
+		next.Changed = before.Changed
+	}
+	it.pending = next
+	r, _ := it.record()
+	return r
+}
+
+// endPublishing notes the outcome. It says whether it is one of so many that
+// nobody wants to read of each.
+func (e *Engine) endPublishing(it *item, err error) (quiet bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err == nil {
+		it.serving = *it.pending
+	}
+	it.pending = nil
+	if it.guardState != nil {
+		if err == nil {
+			it.accepted = nil
+		} else {
+			it.unjudge()
+		}
+	}
+	return !e.isReady || len(e.stages[StageS3].waking) > 0 || len(e.stages[StagePublish].waking) > 0
+}
+
+// modTime is the time that stat shows for next: the version's own, but the
+// earlier content's if it is the same, and never the earlier one's if it isn't,
+// because readers look at nothing else.
+func modTime(before, next *served) time.Time {
+	if !before.isZero() && before.Sum == next.Sum {
+		return before.ModTime
+	}
+	t := next.ModTime
+	if t.IsZero() {
+		t = next.Changed
+	}
+	if t.Equal(before.ModTime) {
+		t = t.Add(time.Millisecond)
+	}
+	return t
+}

@@ -1,0 +1,100 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+const (
+	// flushDelay is how long published versions may be lost to a power failure.
+	flushDelay = time.Second
+	// saveRetry is how long the state waits to be saved again after that
+	// failed.
+	saveRetry = 5 * time.Second
+)
+
+// flushLoop makes what has been published durable, a moment later and many at
+// once: a disk flush for each would make a cold start take minutes.
+func (e *Engine) flushLoop(ctx context.Context) {
+	delay := flushDelay
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.flushNow:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(delay):
+		}
+		err := e.flush()
+		e.noteSaved(err)
+		if delay = flushDelay; err != nil {
+			delay = saveRetry
+			e.flushSoon()
+		}
+	}
+}
+
+// flush makes what has been published durable, and writes the journal anew if
+// it is time.
+func (e *Engine) flush() error {
+	if e.journal.WantsRewrite() {
+		return e.journal.Rewrite(e.records, e.cfg.Sink.Flush)
+	}
+	// The contents first: a record must not survive what it speaks of.
+	return errors.Join(e.cfg.Sink.Flush(), e.journal.Sync())
+}
+
+// flushSoon makes the flushLoop run, if it doesn't already.
+func (e *Engine) flushSoon() {
+	select {
+	case e.flushNow <- struct{}{}:
+	default:
+	}
+}
+
+// save appends a record. Serving goes on if it can't be saved: an old state on
+// disk only matters at the next start. mu must not be held.
+func (e *Engine) save(r record) {
+	if err := e.journal.Append(r); err != nil {
+		e.noteSaved(err)
+	}
+	e.flushSoon()
+}
+
+// noteSaved says once that the state can't be saved, and once that it can
+// again.
+func (e *Engine) noteSaved(err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err != nil {
+		e.stats.StateErrors.Add(1)
+	}
+	failed := err != nil
+	if failed == e.stateFailed {
+		return
+	}
+	e.stateFailed = failed
+	if failed {
+		e.log.Warn("the state can't be saved: after a restart older content is served until ZooKeeper and S3 answer; free or mend the state directory",
+			"state_dir", e.cfg.StateDir, "error", err)
+	} else {
+		e.log.Info("the state is saved again", "state_dir", e.cfg.StateDir)
+	}
+}
+
+// records returns what must survive a restart.
+func (e *Engine) records() []record {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	records := make([]record, 0, len(e.items))
+	for _, it := range e.items {
+		if r, ok := it.record(); ok {
+			records = append(records, r)
+		}
+	}
+	return records
+}
