@@ -24,8 +24,8 @@ func (a *app) newDevCommand() *cobra.Command {
 		Use:     "dev",
 		GroupID: groupMachine,
 		Short:   "Run a whole fleet of one on this machine, with sample data",
-		Long: `Start ZooKeeper, S3 and a monitor on this machine, with a little sample data, and
-print what to try next. Ctrl-C ends it all and leaves nothing behind.
+		Long: `Start ZooKeeper, S3 and a monitor on this machine, with a little sample data,
+and print what to try next. Ctrl-C ends it all and leaves nothing behind.
 
 ZooKeeper is the real one: Debian's package, or the jar that
 KINGPIN_ZOOKEEPER_JAR names. S3 is built in and forgets everything at the end.

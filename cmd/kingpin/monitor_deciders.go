@@ -37,7 +37,7 @@ type deciderFiles struct {
 func (d *deciderFiles) publish(e kpsync.Entry) error {
 	values, skipped, err := managed.ParseDecider(e.Content)
 	if err != nil {
-		d.log.Warn("the deciders aren't understood; their files stay as they were. Mend them with: kingpin config edit "+deciderConfig, "error", err)
+		d.log.Warn("the deciders aren't understood; their files stay as they were. Mend them with `kingpin config put "+deciderConfig+" FILE`", "error", err)
 		return nil
 	}
 	if len(skipped) > 0 {

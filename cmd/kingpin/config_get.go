@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kingpinfs/kingpin/store"
+)
+
+func (a *app) newConfigGetCommand(options *fleetOptions) *cobra.Command {
+	var version string
+	cmd := &cobra.Command{
+		Use:   "get NAME",
+		Short: "Print a config's content",
+		Long: `Print a config's content, byte for byte and nothing else: the current one, or
+with --version an older one.
+
+It is read from the fleet. What this machine serves is in /var/config.`,
+		Example: `  kingpin config get config.manageddata.spam.grey_list > list.json
+  kingpin config get config.manageddata.spam.grey_list --version 1448012345.67`,
+		Args: cobra.ExactArgs(1),
+		RunE: a.runE(func(ctx context.Context, cmd *cobra.Command, args []string) error {
+			if err := checkConfigName(args[0]); err != nil {
+				return err
+			}
+			var wanted store.Version
+			if cmd.Flags().Changed("version") {
+				var err error
+				if wanted, err = store.ParseVersion(version); err != nil {
+					return usagef("--version: %w", err)
+				}
+			}
+			return a.withFleet(ctx, options, func(ctx context.Context, f *fleet) error {
+				value, err := getConfig(ctx, f, args[0], wanted)
+				if err != nil {
+					return err
+				}
+				_, err = a.stdout.Write(value.Content)
+				return err
+			})
+		}),
+	}
+	cmd.Flags().StringVar(&version, "version", "", "the version to print, as in `kingpin config history NAME`")
+	return cmd
+}
+
+// getConfig reads the wanted version, or the one that counts for "".
+func getConfig(ctx context.Context, f *fleet, name string, wanted store.Version) (store.Value, error) {
+	ref, err := resolveConfig(ctx, f, name)
+	if err != nil {
+		return store.Value{}, err
+	}
+	if wanted != "" {
+		value, err := f.store.GetVersion(ctx, ref, wanted)
+		if store.KindOf(err) == store.NotFound {
+			return value, fmt.Errorf("config %q has no version %s: `kingpin config history %s` lists them: %w", name, wanted, name, err)
+		}
+		return value, err
+	}
+	value, err := f.store.Get(ctx, ref)
+	if err != nil {
+		return value, explainMissing(err, name, ref)
+	}
+	if value.Version == "" {
+		return value, fmt.Errorf("config %q has no content yet: `kingpin config put %s FILE` writes one", name, name)
+	}
+	return value, nil
+}

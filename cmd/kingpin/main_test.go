@@ -1,0 +1,79 @@
+package main
+
+import (
+	"errors"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/go-zookeeper/zk"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/kingpinfs/kingpin/internal/devcluster/devtest"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"kingpin": main})
+}
+
+// TestScripts runs testdata/*.txtar against real servers. A script has a
+// ZooKeeper chroot and a bucket of its own; its environment names them.
+func TestScripts(t *testing.T) {
+	zookeeper := devtest.ZooKeeper(t)
+	conn, _ := devtest.RawZooKeeper(t, zookeeper.Addr())
+	s3 := devtest.S3(t)
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			name := filepath.Base(env.WorkDir)
+			if err := s3.CreateBucket(name); err != nil {
+				return err
+			}
+			if _, err := conn.Create("/"+name, nil, 0, zk.WorldACL(zk.PermAll)); err != nil {
+				return err
+			}
+			env.Setenv("ZOOKEEPER", zookeeper.Addr())
+			env.Setenv("KINGPIN_ZK", zookeeper.Addr()+"/"+name)
+			env.Setenv("KINGPIN_S3_ENDPOINT", s3.Endpoint())
+			env.Setenv("KINGPIN_S3_BUCKET", name)
+			env.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits":   exits,
+			"capture": capture,
+		},
+	})
+}
+
+// exits runs a command and checks its exit code: exits CODE COMMAND ARG…
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE COMMAND ARG…")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("%q exited with %d, want %d", args[1:], got, want)
+	}
+}
+
+// capture sets a variable to a file's content, without the last line end:
+// capture VARIABLE FILE
+func capture(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: capture VARIABLE FILE")
+	}
+	ts.Setenv(args[0], strings.TrimSuffix(ts.ReadFile(args[1]), "\n"))
+}
