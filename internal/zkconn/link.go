@@ -7,9 +7,13 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/go-zookeeper/zk"
 )
+
+// closeSettle is how long the library's Close may take to queue its request.
+const closeSettle = 5 * time.Millisecond
 
 // link is one connection of the library: it reconnects by itself, and gets a
 // new session by itself when the old one expires.
@@ -124,6 +128,12 @@ func (l *link) sessionEvent(state zk.State) {
 		l.update(func() { l.session = true })
 	case zk.StateDisconnected:
 		l.update(func() { l.session = false })
+		if l.isClosing() {
+			// The library now fails what is queued, and ends. Its Close, which
+			// runs at the same time, would wait a second for a request that it
+			// queued too late for that.
+			time.Sleep(closeSettle)
+		}
 	case zk.StateExpired:
 		if !l.isClosing() {
 			l.conn.expired()
