@@ -87,7 +87,7 @@ func (e *Engine) syncInlineConfig(it *item, now *view, p pointer) error {
 	switch {
 	case len(p.data) == 0:
 		return &store.Error{Op: "reading config", Subject: path, Kind: store.Invalid, Err: errors.New("the znode is empty")}
-	case now.current && p.stat.Mzxid == now.serving.Zxid:
+	case now.current && p.stat.Mzxid == now.serving.Zxid && now.serving.is(p.data):
 		e.confirm(it, p.stat.Mzxid, p.stat.Version)
 		return nil
 	case now.current && p.stat.Mzxid < now.serving.Zxid && !p.stat.Mtime.After(now.serving.ModTime):

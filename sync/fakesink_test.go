@@ -67,8 +67,9 @@ func (s *fakeSink) begin(k key) *fakeFile {
 }
 
 func (s *fakeSink) end(f *fakeFile) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	f.busy = false
-	s.mu.Unlock()
 }
 
 // Read implements Sink.
@@ -85,8 +86,9 @@ func (s *fakeSink) Read(t metaconfig.Type, name string) ([]byte, error) {
 // Adopt implements Sink.
 func (s *fakeSink) Adopt(t metaconfig.Type, name string, e Entry) {
 	f := s.begin(fileKey(t, name))
-	s.mu.Lock()
 	defer s.end(f)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.serve(f, e)
 }
 
@@ -94,6 +96,7 @@ func (s *fakeSink) Adopt(t metaconfig.Type, name string, e Entry) {
 func (s *fakeSink) Publish(t metaconfig.Type, name string, e Entry) error {
 	k := fileKey(t, name)
 	f := s.begin(k)
+	defer s.end(f)
 	s.mu.Lock()
 	refuse, onPublish := s.refuse, s.onPublish
 	s.mu.Unlock()
@@ -105,7 +108,7 @@ func (s *fakeSink) Publish(t metaconfig.Type, name string, e Entry) error {
 		err = refuse(k)
 	}
 	s.mu.Lock()
-	defer s.end(f)
+	defer s.mu.Unlock()
 	if err != nil {
 		return err
 	}
@@ -150,8 +153,9 @@ func (s *fakeSink) checkIntact(f *fakeFile) {
 func (s *fakeSink) Remove(t metaconfig.Type, name string) error {
 	k := fileKey(t, name)
 	f := s.begin(k)
-	s.mu.Lock()
 	defer s.end(f)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.refuse != nil {
 		if err := s.refuse(k); err != nil {
 			return err
@@ -193,6 +197,13 @@ func (s *fakeSink) setRefuse(refuse func(k key) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refuse = refuse
+}
+
+// letOlder lets versions go back.
+func (s *fakeSink) letOlder() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.allowOlder = true
 }
 
 // content returns what readers see of a file, and whether there is one.

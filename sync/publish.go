@@ -80,6 +80,16 @@ func (e *Engine) endPublishing(it *item, err error) (quiet bool) {
 	return !e.isReady || len(e.stages[StageS3].waking) > 0 || len(e.stages[StagePublish].waking) > 0
 }
 
+// abandon ends a publication that was interrupted by a panic.
+func (e *Engine) abandon(it *item, err error) {
+	e.mu.Lock()
+	publishing := it.key.isFile() && it.pending != nil
+	e.mu.Unlock()
+	if publishing {
+		e.endPublishing(it, err)
+	}
+}
+
 // modTime is the time that stat shows for next: the version's own, but the
 // earlier content's if it is the same, and never the earlier one's if it isn't,
 // because readers look at nothing else.

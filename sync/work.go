@@ -126,6 +126,7 @@ func (e *Engine) bringUpToDate(ctx context.Context, it *item) (err error) {
 		if p := recover(); p != nil {
 			e.stats.WorkerPanics.Add(1)
 			err = fmt.Errorf("a defect of the monitor: %v", p)
+			e.abandon(it, err)
 			e.log.Error("panic while bringing up to date; please report it",
 				"name", it.key.name, "panic", p, "stack", string(debug.Stack()))
 		}
