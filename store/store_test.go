@@ -33,6 +33,17 @@ func newStore(t *testing.T) (*store.Store, *storetest.Memory) {
 	return s, m
 }
 
+func TestWritingAMissingValueLeavesNothing(t *testing.T) {
+	m := storetest.NewMemory()
+	s := store.New(m.Znodes, m.Blobs, store.Options{})
+	if _, err := s.Put(t.Context(), ref, []byte("new"), store.Write{}); !errors.Is(err, store.NotFound) {
+		t.Errorf("error is %v, want %v", err, store.NotFound)
+	}
+	if left, _, err := m.Znodes.Children(t.Context(), "/"); err != nil || len(left) > 0 {
+		t.Errorf("znodes %q are left, error %v", left, err)
+	}
+}
+
 var errCut = &store.Error{Op: "testing", Subject: "cut", Kind: store.Unavailable}
 
 // A write that fails at any step publishes nothing, and repeating it works.

@@ -63,6 +63,11 @@ func (s *Store) attempt(ctx context.Context, ref Ref, w Write, change func(Value
 	if err := ref.check(); err != nil {
 		return Value{}, err
 	}
+	// Locking creates a znode beside the pointer: a name that isn't there, such
+	// as a misspelt one, must not leave it behind.
+	if _, _, err := s.zn.Get(ctx, ref.Path); err != nil {
+		return Value{}, err
+	}
 	unlock, err := s.zn.Lock(ctx, ref.LockPath())
 	if err != nil {
 		return Value{}, err
