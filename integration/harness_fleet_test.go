@@ -74,9 +74,10 @@ func (f *fleet) try(input string, args ...string) result {
 // tryWith is try with further environment variables.
 func (f *fleet) tryWith(env []string, input string, args ...string) result {
 	f.t.Helper()
+	program := binary(f.t) // built first: that may take longer than the command may
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, binary(f.t), args...)
+	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Env = f.env(env...)
 	cmd.Dir = f.dir
 	cmd.Stdin = strings.NewReader(input)

@@ -3,6 +3,7 @@ package integration
 import (
 	"encoding/json"
 	"strings"
+	"testing"
 )
 
 // What other programs of a fleet write and read: names as in
@@ -80,9 +81,15 @@ func fileName(zkPath string) string {
 // publishMetaconfigRaw writes a metaconfig as Python's tools do.
 func (f *fleet) publishMetaconfigRaw(name, version string, objects ...metaconfigObject) {
 	f.t.Helper()
+	f.publishRaw(metaconfigRoot+"/"+name, version, metaconfigText(f.t, objects...))
+}
+
+// metaconfigText returns the content of a metaconfig.
+func metaconfigText(t testing.TB, objects ...metaconfigObject) string {
+	t.Helper()
 	text, err := json.Marshal(objects)
 	if err != nil {
-		f.t.Fatal(err)
+		t.Fatal(err)
 	}
-	f.publishRaw(metaconfigRoot+"/"+name, version, string(text))
+	return string(text)
 }
