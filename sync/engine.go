@@ -133,6 +133,7 @@ type Engine struct {
 	journal *journal // set by Restore
 	flights singleflight.Group
 	ration  *rate.Limiter // of fetches, while S3 is away
+	chatter *rate.Limiter // of lines about publications
 	stats   Stats
 
 	flushNow chan struct{} // one slot: something has been published since the last flush
@@ -183,6 +184,7 @@ func New(cfg Config) *Engine {
 		cfg:       cfg,
 		log:       cfg.Logger,
 		ration:    rate.NewLimiter(awayRate, awayBurst),
+		chatter:   rate.NewLimiter(chatterRate, chatterBurst),
 		flushNow:  make(chan struct{}, 1),
 		ready:     make(chan struct{}),
 		items:     map[key]*item{},

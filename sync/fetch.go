@@ -3,6 +3,7 @@ package sync
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/kingpinfs/kingpin/store"
@@ -18,9 +19,6 @@ const (
 	// firstFetchTimeout bounds the first download of an item. Each failure in a
 	// row doubles it.
 	firstFetchTimeout = 5 * time.Second
-	// restartAfter is for how long a download must have been going on to be
-	// begun again when S3 is back after it was away.
-	restartAfter = 2 * time.Second
 )
 
 var errRationed = errors.New("S3 has not answered for some time and is asked only now and then")
@@ -42,8 +40,7 @@ func (e *Engine) fetchContent(ctx context.Context, it *item, ref store.Ref, v st
 	})
 	switch {
 	case err == nil:
-		e.keepFetch(f)
-		e.passed(StageS3)
+		e.fetched(f)
 		return content.([]byte), nil //nolint:errcheck // it is what the function above returns
 	case e.isEnded(f):
 		return nil, errNotNow
@@ -64,7 +61,7 @@ func (e *Engine) beginFetch(ctx context.Context, it *item, v store.Version) (con
 		return nil, nil, &store.Error{Op: "fetching version", Subject: string(v), Kind: store.Unavailable, Err: errRationed}
 	}
 	timeout := min(e.cfg.FetchTimeout, firstFetchTimeout<<min(it.failures, 10))
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not done within %v", timeout))
 	f := &fetching{key: it.key, started: time.Now(), cancel: cancel, patient: it.gaveUp}
 	it.fetch = f
 	e.fetches[f] = struct{}{}
@@ -84,11 +81,15 @@ func (e *Engine) endFetch(it *item, f *fetching) {
 	it.gaveUp = f.ended
 }
 
-// keepFetch notes that a download succeeded, even if it was to be ended.
-func (e *Engine) keepFetch(f *fetching) {
+// fetched notes that a download succeeded, even if it was to be ended.
+func (e *Engine) fetched(f *fetching) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	f.ended = false
+	if e.stages[StageS3].isAway() {
+		e.restartFetches(f.started)
+	}
+	e.recover(StageS3)
 }
 
 func (e *Engine) isEnded(f *fetching) bool {
@@ -134,11 +135,12 @@ func (f *fetching) end() {
 	f.cancel()
 }
 
-// restartFetches begins the downloads again that may have been waiting for an
-// answer since S3 went away. mu must be held.
-func (e *Engine) restartFetches() {
+// restartFetches begins the downloads again that began before the one that
+// shows that S3 is back: they may be waiting for an answer that got lost while
+// it was away. mu must be held.
+func (e *Engine) restartFetches(before time.Time) {
 	for f := range e.fetches {
-		if !f.patient && !f.ended && time.Since(f.started) >= restartAfter {
+		if !f.patient && !f.ended && f.started.Before(before) {
 			f.end()
 			e.add(f.key)
 		}

@@ -35,11 +35,13 @@ func (e *Engine) item(k key) *item {
 	return it
 }
 
-// want returns the item of a key, making it wanted. mu must be held.
-func (e *Engine) want(k key, path string) *item {
-	it := e.item(k)
+// want makes the item of a key wanted, and due if it wasn't, or was read from
+// another znode. mu must be held.
+func (e *Engine) want(k key, path string) (it *item, due bool) {
+	it = e.item(k)
 	it.restored = false
 	if !it.wanted {
+		due = true
 		it.wanted = true
 		if !it.settled {
 			e.unsettled++
@@ -48,13 +50,15 @@ func (e *Engine) want(k key, path string) *item {
 			e.raiseDoubt(it)
 		}
 		delete(e.lingering, k)
-		e.add(k)
 	}
 	if it.path != path {
+		due = true
 		e.setPath(it, path)
+	}
+	if due {
 		e.add(k)
 	}
-	return it
+	return it, due
 }
 
 // setPath makes an item one that is read from a znode; "" from none. mu must be
@@ -87,7 +91,8 @@ func (e *Engine) walk() {
 			return
 		}
 		reached[k] = true
-		for _, member := range e.want(k, path).members {
+		it, _ := e.want(k, path)
+		for _, member := range it.members {
 			visit(member)
 		}
 	}
@@ -158,7 +163,8 @@ func (e *Engine) reown(it *item) {
 		}
 	}
 	it.conflict = conflict
-	e.want(it.key, first.ZKPath)
-	e.add(it.key)
+	if _, due := e.want(it.key, first.ZKPath); !due {
+		e.add(it.key)
+	}
 	e.showStatus(it)
 }

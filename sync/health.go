@@ -1,6 +1,10 @@
 package sync
 
-import "github.com/kingpinfs/kingpin/store"
+import (
+	"time"
+
+	"github.com/kingpinfs/kingpin/store"
+)
 
 const (
 	// awayAfter is how many failures in a row, of any items, make a backend
@@ -18,8 +22,10 @@ const (
 // stageHealth is how one stage of bringing files up to date has gone lately.
 // The engine's mu guards it.
 type stageHealth struct {
-	failures int // in a row, of any items
-	silent   int // of these, since the backend last gave an answer
+	failures int       // in a row, of any items
+	silent   int       // of these, since the backend last gave an answer
+	since    time.Time // of the first of the silent ones
+	gone     bool      // it has been silent for so long that nobody need wait for it
 	waiting  map[key]struct{}
 	waking   []key // what waited when the stage began to work again, and hasn't been woken yet
 	hushed   bool  // failures aren't logged one by one any more
@@ -36,16 +42,22 @@ func newStages() map[Stage]*stageHealth {
 // isAway says that the backend doesn't answer, or refuses everybody.
 func (h *stageHealth) isAway() bool { return h.silent >= awayAfter }
 
+func (h *stageHealth) isSilentFor(now time.Time, d time.Duration) bool {
+	return h.isAway() && now.Sub(h.since) >= d
+}
+
 // note counts a failure.
-func (h *stageHealth) note(t trouble) {
+func (h *stageHealth) note(t trouble, now time.Time) {
 	if t.stage == StageZooKeeper && t.isDefinite() {
 		return // an answer like any other
 	}
 	h.failures++
 	if t.kind == store.Unavailable || t.kind == store.Denied {
-		h.silent++
+		if h.silent++; h.silent == 1 {
+			h.since = now
+		}
 	} else {
-		h.silent = 0
+		h.silent, h.gone = 0, false
 	}
 }
 
@@ -54,16 +66,18 @@ func (h *stageHealth) note(t trouble) {
 func (e *Engine) passed(s Stage) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.recover(s)
+}
+
+// recover is passed. mu must be held.
+func (e *Engine) recover(s Stage) {
 	h := e.stages[s]
 	if h.failures >= awayAfter && len(h.waking) == 0 {
 		for k := range h.waiting {
 			h.waking = append(h.waking, k)
 		}
 	}
-	if h.isAway() && s == StageS3 {
-		e.restartFetches()
-	}
-	h.failures, h.silent = 0, 0
+	h.failures, h.silent, h.gone = 0, 0, false
 	if h.hushed {
 		h.hushed = false
 		e.log.Info("what failed for file after file works again", "stage", string(s), "waiting", len(h.waiting))

@@ -5,6 +5,12 @@ import (
 	"time"
 )
 
+// So many publications in a second, and in a burst, are logged one by one.
+const (
+	chatterRate  = 10
+	chatterBurst = 50
+)
+
 // confirm notes that what is served is what the znode says.
 func (e *Engine) confirm(it *item, zxid int64, znodeVersion int32) {
 	if r, newer := e.confirmed(it, zxid, znodeVersion); newer {
@@ -77,7 +83,7 @@ func (e *Engine) endPublishing(it *item, err error) (quiet bool) {
 			it.unjudge()
 		}
 	}
-	return !e.isReady || len(e.stages[StageS3].waking) > 0 || len(e.stages[StagePublish].waking) > 0
+	return !e.isReady || !e.chatter.Allow()
 }
 
 // abandon ends a publication that was interrupted by a panic.

@@ -68,9 +68,12 @@ const (
 	patientRetry = 30 * time.Second // the longest wait for what somebody must mend
 )
 
-// settledAttempts is after how many attempts without an answer an item no
-// longer keeps the monitor from being ready.
-const settledAttempts = 3
+// After so many attempts without an answer an item no longer keeps the monitor
+// from being ready; after so long without one, of any item, none does.
+const (
+	settledAttempts = 3
+	goneAfter       = 3 * time.Second
+)
 
 // conclude draws the consequences of an attempt that began at since: the file's
 // status, the next attempt, readiness.
@@ -103,8 +106,12 @@ func (e *Engine) conclude(it *item, since uint64, err error) {
 		e.logOutcome(it)
 	}
 	e.showStatus(it)
-	if it.wanted && !it.settled && e.isTried(it) {
-		e.settle(it)
+	e.settleTried(it)
+	if h := e.stages[t.stage]; err != nil && !h.gone && h.isSilentFor(now, goneAfter) {
+		h.gone = true
+		for k := range h.waiting {
+			e.settleTried(e.items[k])
+		}
 	}
 }
 
@@ -126,7 +133,7 @@ func (e *Engine) isTried(it *item) bool {
 	if it.trouble.kind != store.Unavailable {
 		return true
 	}
-	return e.connected && (it.failures >= settledAttempts || e.stages[it.trouble.stage].isAway())
+	return e.connected && (it.failures >= settledAttempts || e.stages[it.trouble.stage].gone)
 }
 
 // logOutcome says how the item stands now. mu must be held.
@@ -159,7 +166,7 @@ func errorText(err error) string {
 func (e *Engine) planRetry(it *item) {
 	e.stopWaiting(it.key)
 	h := e.stages[it.trouble.stage]
-	h.note(it.trouble)
+	h.note(it.trouble, it.processed)
 	if it.trouble.isDefinite() {
 		return
 	}
@@ -181,11 +188,14 @@ func retryIn(failures int, t trouble, waiting int) time.Duration {
 	return max(wait, turn+rand.N(turn/4+1))
 }
 
-// settle notes that the first load of an item is over. mu must be held.
-func (e *Engine) settle(it *item) {
-	it.settled = true
-	e.unsettled--
-	e.checkReady()
+// settleTried notes that the first load of an item is over, if it is. mu must
+// be held.
+func (e *Engine) settleTried(it *item) {
+	if it.wanted && !it.settled && e.isTried(it) {
+		it.settled = true
+		e.unsettled--
+		e.checkReady()
+	}
 }
 
 // checkReady notices the end of the first load. mu must be held.
