@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -133,10 +134,11 @@ func (o *s3Options) addFlags(flags *pflag.FlagSet) {
 	bindEnvironment(flags, "s3-bucket", "s3-endpoint", "aws-key-file")
 }
 
-// open makes a client. It contacts no server.
-func (o *s3Options) open(ctx context.Context, log *slog.Logger) (*s3blob.Client, error) {
+// open makes a client. It contacts no server. silence is how long a request may
+// wait for a server that says nothing; 0 is the client's own limit.
+func (o *s3Options) open(ctx context.Context, silence time.Duration, log *slog.Logger) (*s3blob.Client, error) {
 	if o.bucket == "" {
 		return nil, usagef("which S3 bucket holds the fleet's contents? Give --s3-bucket NAME, or set KINGPIN_S3_BUCKET")
 	}
-	return s3blob.New(ctx, s3blob.Config{Bucket: o.bucket, Endpoint: o.endpoint, KeyFile: o.keyFile, Logger: log})
+	return s3blob.New(ctx, s3blob.Config{Bucket: o.bucket, Endpoint: o.endpoint, KeyFile: o.keyFile, IdleTimeout: silence, Logger: log})
 }

@@ -58,7 +58,7 @@ func (f *fleet) use(ctx context.Context, do func(context.Context, *fleet) error)
 // openFleet connects to ZooKeeper, and makes ready to talk to S3. The caller
 // must call close.
 func (a *app) openFleet(ctx context.Context, o *fleetOptions) (*fleet, error) {
-	blobs, err := o.s3.open(ctx, a.log)
+	blobs, err := o.s3.open(ctx, 0, a.log)
 	if err != nil {
 		return nil, err
 	}

@@ -104,6 +104,11 @@ func (m *monitor) closeVolumes() error {
 	return errors.Join(m.configs.Close(), m.serversets.Close())
 }
 
+// s3Silence is how long a download waits for a server that sends nothing. When
+// S3 is back after it was away, a request from before may never be answered:
+// this is how long it can delay the newest content.
+const s3Silence = 10 * time.Second
+
 // connect makes the parts that lead from the backends to the volumes, and
 // restores what was served last. It waits for no backend.
 func (m *monitor) connect(ctx context.Context) error {
@@ -113,7 +118,7 @@ func (m *monitor) connect(ctx context.Context) error {
 	}
 	zkConfig.Observer = observer{m}
 	m.zk = zkconn.New(zkConfig)
-	m.s3, err = m.options.fleet.s3.open(ctx, m.log)
+	m.s3, err = m.options.fleet.s3.open(ctx, s3Silence, m.log)
 	if err != nil {
 		return err
 	}

@@ -139,7 +139,7 @@ func (c *Client) fail(ctx context.Context, op, subject string, err error) error 
 // the kind says it all.
 func (c *Client) explain(ctx context.Context, err error) (store.Kind, string) {
 	if ctx.Err() != nil {
-		return store.Unavailable, fmt.Sprintf("gave up waiting for the server: %v", context.Cause(ctx))
+		return store.Unavailable, fmt.Sprintf("gave up waiting for the server at %s: %v", c.place(), context.Cause(ctx))
 	}
 	if _, ok := errors.AsType[*credentialsError](err); ok {
 		return store.Denied, rootOf(err).Error()
