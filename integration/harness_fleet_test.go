@@ -142,3 +142,13 @@ func (f *fleet) newServerset(service, environment string, dependencies ...string
 	}
 	return name
 }
+
+// start starts a command that may take a while, and returns at once.
+func (f *fleet) start(input string, args ...string) *process {
+	f.t.Helper()
+	cmd := exec.Command(binary(f.t), args...)
+	cmd.Env = f.env()
+	cmd.Dir = f.dir
+	cmd.Stdin = strings.NewReader(input)
+	return startProcess(f.t, cmd)
+}

@@ -307,3 +307,17 @@ func (m *monitor) metrics() map[string]float64 {
 	}
 	return samples
 }
+
+// tryStatus is status by the HTTP endpoint; false if nobody answers there yet.
+func (m *monitor) tryStatus() (s status, ok bool) {
+	m.t.Helper()
+	response, err := adminClient.Get("http://" + m.adminAddr + "/admin/status")
+	if err != nil {
+		return s, false
+	}
+	defer response.Body.Close()
+	if err := json.NewDecoder(response.Body).Decode(&s); err != nil {
+		m.t.Fatalf("GET /admin/status: %v", err)
+	}
+	return s, true
+}

@@ -1,0 +1,133 @@
+package integration
+
+import (
+	"maps"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// fuseRequests returns how many requests of the kernel the monitor has
+// answered, by operation.
+func (m *monitor) fuseRequests() map[string]float64 {
+	m.t.Helper()
+	requests := map[string]float64{}
+	for sample, n := range m.metrics() {
+		if strings.HasPrefix(sample, "kingpin_fuse_requests_total{") {
+			requests[sample] = n
+		}
+	}
+	if len(requests) == 0 {
+		m.t.Fatal("the monitor counts no FUSE requests")
+	}
+	return requests
+}
+
+// Once a version has been read, reading it again is between the reader and the
+// kernel, until there is another version.
+func TestCachedReadsSendNoFUSEMessage(t *testing.T) {
+	f := newFleet(t, gofakes3)
+	f.run("dependency", "create", "web.dep")
+	name := f.newConfig("spam", "large", "web.dep")
+	set := f.newServerset("search", "prod", "web.dep")
+	content := seriesContent(1)
+	f.put(name, content)
+	f.zk.join("/discovery/search/prod", "10.0.0.1:80")
+	m := f.startMonitor(monitorConfig{Mode: "fuse", Dependencies: []string{"web.dep"}})
+	m.awaitServerset(set, "10.0.0.1:80")
+	files := map[string]string{m.config(name): content, m.serverset(set): "10.0.0.1:80\n"}
+
+	read := func(times int) {
+		t.Helper()
+		for path, want := range files {
+			for range times {
+				if err := has(path, want); err != nil {
+					t.Fatal(err)
+				}
+			}
+			mustStat(t, path)
+			for range 5 { // another program
+				output, err := exec.CommandContext(t.Context(), "cat", path).Output()
+				if err != nil || string(output) != want {
+					t.Fatalf("cat %s: %v, %d bytes", path, err, len(output))
+				}
+			}
+		}
+	}
+	read(1)
+	before := m.fuseRequests()
+	read(1000)
+	if after := m.fuseRequests(); !maps.Equal(before, after) {
+		t.Errorf("cached reads sent messages: %v before, %v after", before, after)
+	}
+
+	// The counters do count: a new version has to be looked up and read.
+	f.put(name, "new")
+	m.awaitConfig(name, "new")
+	files[m.config(name)] = "new"
+	after := m.fuseRequests()
+	for _, operation := range []string{"LOOKUP", "READ"} {
+		sample := `kingpin_fuse_requests_total{operation="` + operation + `"}`
+		if after[sample] <= before[sample] {
+			t.Errorf("a new version was read with no further %s: %v, then %v", operation, before, after)
+		}
+	}
+	read(1)
+	before = m.fuseRequests()
+	read(100)
+	if after := m.fuseRequests(); !maps.Equal(before, after) {
+		t.Errorf("cached reads of the new version sent messages: %v before, %v after", before, after)
+	}
+
+	// A name that isn't there is remembered too, until it is there.
+	missing := m.config("config.manageddata.spam.none")
+	if err := gone(missing); err != nil {
+		t.Fatal(err)
+	}
+	before = m.fuseRequests()
+	for range 100 {
+		if err := gone(missing); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if after := m.fuseRequests(); !maps.Equal(before, after) {
+		t.Errorf("looking for what isn't there sent messages: %v before, %v after", before, after)
+	}
+}
+
+// The page cache keeps nothing of versions that nobody can open any more: the
+// kernel forgets them and so does the monitor.
+func TestOldVersionsAreForgotten(t *testing.T) {
+	f := newFleet(t, gofakes3)
+	f.run("dependency", "create", "web.dep")
+	name := f.newConfig("spam", "changing", "web.dep")
+	const zkPath = "/config/manageddata/spam/changing"
+	f.publishRaw(zkPath, seriesVersion(0), "0")
+	m := f.startMonitor(monitorConfig{Mode: "fuse", Dependencies: []string{"web.dep"}})
+	held, err := openFile(m.config(name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(held)
+	const changes = 50
+	for n := 1; n <= changes; n++ {
+		content := strings.Repeat("x", n)
+		f.publishRaw(zkPath, seriesVersion(n), content)
+		m.awaitConfig(name, content)
+	}
+	forgets := func() float64 {
+		requests := m.fuseRequests()
+		return requests[`kingpin_fuse_requests_total{operation="FORGET"}`] + requests[`kingpin_fuse_requests_total{operation="BATCH_FORGET"}`]
+	}
+	await(t, "the kernel to forget old versions", func() error {
+		if forgets() == 0 {
+			return errNotYet
+		}
+		return nil
+	})
+	if content, err := readFD(held, name); err != nil || content != "0" {
+		t.Errorf("the version that is still open reads %q (%v)", content, err)
+	}
+}

@@ -1,0 +1,258 @@
+package integration
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// readerHelper is the helper that reads a series in a loop. Its arguments are
+// the file, the kind of reader and the file in which all readers share what they
+// know. When its standard input ends it reads once more, prints a readerReport and
+// ends.
+const readerHelper = "series-reader"
+
+func init() { helpers[readerHelper] = readSeries }
+
+// readerReport is what a reader has to tell.
+type readerReport struct {
+	Kind     string
+	Reads    int
+	Versions int      // different ones seen
+	Problems []string // the first few
+}
+
+// newestSeen is the number of the newest version that any process on this
+// machine has read completely, in memory that all readers share.
+type newestSeen struct{ memory []byte }
+
+func openNewestSeen(path string) (*newestSeen, error) {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	if err := file.Truncate(8); err != nil {
+		return nil, err
+	}
+	memory, err := unix.Mmap(int(file.Fd()), 0, 8, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	return &newestSeen{memory}, err
+}
+
+func (s *newestSeen) number() *atomic.Int64 { return (*atomic.Int64)(unsafe.Pointer(&s.memory[0])) }
+
+func (s *newestSeen) load() int { return int(s.number().Load()) }
+
+// raise makes it n, if that is more.
+func (s *newestSeen) raise(n int) {
+	for old := s.number().Load(); old < int64(n); old = s.number().Load() {
+		s.number().CompareAndSwap(old, int64(n))
+	}
+}
+
+func (s *newestSeen) close() error { return unix.Munmap(s.memory) }
+
+// readSeries is the helper.
+func readSeries(args []string) int {
+	path, report := args[0], readerReport{Kind: args[1]}
+	seen, err := openNewestSeen(args[2])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = io.Copy(io.Discard, os.Stdin)
+	}()
+	last, content := 0, ""
+	for stopping := false; !stopping; {
+		select {
+		case <-ended:
+			stopping = true // after one more read
+		default:
+		}
+		before := seen.load()
+		text, err := readWhole(path, report.Kind)
+		report.Reads++
+		n, problem := last, ""
+		switch {
+		case err != nil:
+			problem = err.Error()
+		case text == content: // as before
+		default:
+			n, problem = parseSeries(text)
+		}
+		switch {
+		case problem != "":
+		case n < before:
+			problem = fmt.Sprintf("opened version %d after somebody had read %d", n, before)
+		case n != last:
+			report.Versions++
+			last, content = n, text
+		}
+		if problem == "" {
+			seen.raise(n)
+		} else if len(report.Problems) < 10 {
+			report.Problems = append(report.Problems, problem)
+		}
+	}
+	if err := json.NewEncoder(os.Stdout).Encode(report); err != nil {
+		return 1
+	}
+	return 0
+}
+
+// readWhole reads a file as one kind of reader does: quickly, by large reads, or
+// slowly, by small ones, so that the file changes in between.
+func readWhole(path, kind string) (string, error) {
+	if kind != "slow" {
+		return readFile(path)
+	}
+	fd, err := openFile(path)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(fd)
+	pace := time.NewTicker(500 * time.Microsecond) // 300 KiB take 150 ms
+	defer pace.Stop()
+	var text strings.Builder
+	buffer := make([]byte, 1000)
+	for {
+		n, err := unix.Read(fd, buffer)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return "", err
+		case n == 0:
+			return text.String(), nil
+		}
+		text.Write(buffer[:n])
+		<-pace.C
+	}
+}
+
+// parseSeries returns the number of a content of a series, or what is wrong with
+// it.
+func parseSeries(text string) (n int, problem string) {
+	number, _, _ := strings.Cut(text, " ")
+	n, err := strconv.Atoi(number)
+	if err != nil {
+		return 0, fmt.Sprintf("%d bytes that begin with %q", len(text), abridged(text))
+	}
+	if want := seriesContent(n); text != want {
+		at := 0
+		for at < min(len(text), len(want)) && text[at] == want[at] {
+			at++
+		}
+		return 0, fmt.Sprintf("%d bytes, not %d; from byte %d on it isn't version %d: %q",
+			len(text), len(want), at, n, abridged(text[at:min(len(text), at+40)]))
+	}
+	return n, ""
+}
+
+// readerGroup is processes that read one series.
+type readerGroup struct {
+	t         testing.TB
+	seen      *newestSeen
+	processes []*process
+	inputs    []io.WriteCloser
+}
+
+// startReaders starts a reader of each kind, "quick" or "slow", in a process of
+// its own.
+func startReaders(t testing.TB, path string, kinds ...string) *readerGroup {
+	t.Helper()
+	shared := filepath.Join(tempDir(t), "newest")
+	seen, err := openNewestSeen(shared)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := seen.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	g := &readerGroup{t: t, seen: seen}
+	for _, kind := range kinds {
+		cmd := helperCommand(t, readerHelper, path, kind, shared)
+		input, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.inputs = append(g.inputs, input)
+		g.processes = append(g.processes, startProcess(t, cmd))
+	}
+	return g
+}
+
+// await waits until some reader has read version n.
+func (g *readerGroup) await(n int) {
+	g.t.Helper()
+	await(g.t, fmt.Sprintf("a reader to read version %d", n), func() error {
+		if newest := g.seen.load(); newest < n {
+			return fmt.Errorf("the newest is %d", newest)
+		}
+		return nil
+	})
+}
+
+// stop ends the readers and returns what they report.
+func (g *readerGroup) stop() []readerReport {
+	g.t.Helper()
+	var reports []readerReport
+	for i, p := range g.processes {
+		if err := g.inputs[i].Close(); err != nil {
+			g.t.Error(err)
+		}
+		if code := p.wait(); code != 0 {
+			g.t.Fatalf("a reader exited with %d:\n%s", code, p.stderr)
+		}
+		var report readerReport
+		if err := json.Unmarshal([]byte(p.stdout.String()), &report); err != nil {
+			g.t.Fatalf("a reader's report: %v", err)
+		}
+		reports = append(reports, report)
+	}
+	return reports
+}
+
+// The readers find what they look for.
+func TestSeriesReaderSeesWhatIsWrong(t *testing.T) {
+	one, two := seriesContent(1), seriesContent(2)
+	for name, text := range map[string]string{
+		"empty": "", "cut short": two[:len(two)-1], "half": two[:len(two)/2],
+		"mixed": one[:1000] + two[1000:], "longer": two + "x", "other": "hello",
+	} {
+		if n, problem := parseSeries(text); problem == "" {
+			t.Errorf("%s: taken for version %d", name, n)
+		}
+	}
+	if n, problem := parseSeries(two); n != 2 || problem != "" {
+		t.Errorf("version 2 is taken for %d: %s", n, problem)
+	}
+
+	path := filepath.Join(tempDir(t), "file")
+	mustWrite(t, path, two)
+	group := startReaders(t, path, "quick")
+	group.await(2)
+	mustWrite(t, path+".new", one)
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
+	if report := group.stop()[0]; len(report.Problems) == 0 {
+		t.Errorf("a reader saw nothing wrong with an older version: %+v", report)
+	}
+}
