@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	iofs "io/fs"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -30,6 +32,9 @@ var exitCodes = map[store.Kind]int{
 	store.Unavailable: exitUnavailable,
 }
 
+// refusals are errors without a kind that mean exitRefused.
+var refusals = []error{kpfs.ErrInUse, iofs.ErrPermission}
+
 // usageError is an error in the command line.
 type usageError struct{ err error }
 
@@ -53,7 +58,7 @@ func exitCode(err error) int {
 	if code, ok := exitCodes[store.KindOf(err)]; ok {
 		return code
 	}
-	if errors.Is(err, kpfs.ErrInUse) {
+	if slices.ContainsFunc(refusals, func(refusal error) bool { return errors.Is(err, refusal) }) {
 		return exitRefused
 	}
 	return exitFailed

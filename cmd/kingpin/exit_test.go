@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	iofs "io/fs"
 	"strings"
+	"syscall"
 	"testing"
 
+	kpfs "github.com/kingpinfs/kingpin/fs"
 	"github.com/kingpinfs/kingpin/store"
 )
 
@@ -25,6 +28,8 @@ func TestExitCode(t *testing.T) {
 		"invalid":       {store.Invalid, 3},
 		"denied":        {&store.Error{Kind: store.Denied}, 3},
 		"too large":     {&store.Error{Kind: store.TooLarge}, 3},
+		"in use":        {fmt.Errorf("opening: %w", kpfs.ErrInUse), 3},
+		"no permission": {&iofs.PathError{Op: "open", Err: syscall.EACCES}, 3},
 		"unavailable":   {&store.Error{Kind: store.Unavailable}, 4},
 	}
 	for name, tt := range tests {
