@@ -227,6 +227,7 @@ type status struct {
 	ZooKeeper  struct {
 		Connected bool   `json:"connected"`
 		Session   string `json:"session"`
+		Server    string `json:"server"`
 		Error     string `json:"error"`
 	} `json:"zookeeper"`
 	Configs      []fileStatus `json:"configs"`
