@@ -65,7 +65,7 @@ func StartProcess(cfg ProcessConfig) (*Process, error) {
 	// The child has its own descriptor once it runs.
 	defer func() { _ = log.Close() }()
 
-	cmd := exec.Command(cfg.Path, cfg.Args...)
+	cmd := exec.CommandContext(context.Background(), cfg.Path, cfg.Args...) // Stop ends it
 	cmd.Dir = cfg.Dir
 	cmd.Env = append(os.Environ(), cfg.Env...)
 	cmd.Stdout, cmd.Stderr = log, log
@@ -115,6 +115,16 @@ func (p *Process) Pid() int { return p.pid }
 
 // Done is closed when the process is gone.
 func (p *Process) Done() <-chan struct{} { return p.done }
+
+// outcome says how a process that is gone has ended, never nil.
+func (p *Process) outcome() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.err == nil {
+		return errors.New("exit status 0")
+	}
+	return p.err
+}
 
 // Wait waits until the process is gone or ctx is done. It returns how it
 // ended, nil for exit status 0, or the context's error.
@@ -239,8 +249,8 @@ func (p *Process) awaitReady(ctx context.Context, limit time.Duration, ready fun
 		}
 		select {
 		case <-p.done:
-			return fmt.Errorf("%s ended before it was ready (%v); its last lines in %q:\n%s",
-				p.name, p.Wait(context.Background()), p.logFile, p.LogTail())
+			return fmt.Errorf("%s ended before it was ready (%w); its last lines in %q:\n%s",
+				p.name, p.outcome(), p.logFile, p.LogTail())
 		case <-ctx.Done():
 			return fmt.Errorf("%s is not ready: %w (%w); its last lines in %q:\n%s",
 				p.name, err, ctx.Err(), p.logFile, p.LogTail())

@@ -3,7 +3,7 @@ package devcluster
 import (
 	"context"
 	"errors"
-	"io/fs"
+	iofs "io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -50,7 +50,7 @@ func TestProcessOutputGoesToTheLog(t *testing.T) {
 
 func TestProcessThatDoesNotExist(t *testing.T) {
 	_, err := StartProcess(ProcessConfig{Name: "x", Path: "/does/not/exist", LogFile: filepath.Join(t.TempDir(), "log")})
-	if !errors.Is(err, fs.ErrNotExist) {
+	if !errors.Is(err, iofs.ErrNotExist) {
 		t.Fatalf("got %v", err)
 	}
 }
@@ -69,7 +69,7 @@ func TestStopKillsTheWholeGroup(t *testing.T) {
 	err = p.awaitReady(t.Context(), time.Minute, func(context.Context) error {
 		pid, err := os.ReadFile(child)
 		if err == nil && len(pid) == 0 {
-			err = fs.ErrNotExist
+			err = iofs.ErrNotExist
 		}
 		return err
 	})
@@ -98,7 +98,7 @@ func dieWithChild() {
 	}
 	// Many threads come and go; the child must survive that.
 	for range 50 {
-		go func() { syscall.Nanosleep(&syscall.Timespec{Nsec: 1e6}, nil) }()
+		go func() { _ = syscall.Nanosleep(&syscall.Timespec{Nsec: 1e6}, nil) }()
 	}
 	if err := p.signal(0); err != nil {
 		panic(err)
@@ -118,7 +118,7 @@ func TestChildrenDieWithTheirParent(t *testing.T) {
 	parent := exec.CommandContext(t.Context(), self)
 	parent.Env = append(os.Environ(), parentEnv+"="+dir)
 	out, _ := parent.CombinedOutput()
-	if status := parent.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGKILL {
+	if status, ok := parent.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGKILL {
 		t.Fatalf("the parent ended with %v:\n%s", parent.ProcessState, out)
 	}
 	awaitGone(t, readPid(t, filepath.Join(dir, "pid")))

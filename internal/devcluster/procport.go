@@ -1,10 +1,12 @@
 package devcluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"os"
 	"strconv"
 	"sync"
@@ -49,16 +51,23 @@ func FreePort() (int, error) {
 
 // anyPort asks the kernel for a port, where its range leaves us none.
 func anyPort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := listenOn(0)
 	if err != nil {
 		return 0, fmt.Errorf("finding a free port: %w", err)
 	}
-	return l.Addr().(*net.TCPAddr).Port, l.Close()
+	address, err := netip.ParseAddrPort(l.Addr().String())
+	return int(address.Port()), errors.Join(err, l.Close())
+}
+
+// listenOn listens on a port of 127.0.0.1; 0 is any.
+func listenOn(port int) (net.Listener, error) {
+	var config net.ListenConfig
+	return config.Listen(context.Background(), "tcp", hostPort(port))
 }
 
 // listenOnce returns nil if the port could be listened on just now.
 func listenOnce(port int) error {
-	l, err := net.Listen("tcp", hostPort(port))
+	l, err := listenOn(port)
 	if err != nil {
 		return err
 	}

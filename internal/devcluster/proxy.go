@@ -1,6 +1,7 @@
 package devcluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -90,7 +91,7 @@ func (p *Proxy) Restore() error {
 		return errors.New("restoring a proxy: it is closed")
 	}
 	if p.listener == nil {
-		listener, err := net.Listen("tcp", hostPort(p.port))
+		listener, err := listenOn(p.port)
 		if err != nil {
 			return fmt.Errorf("starting a proxy for %s: %w", p.target, err)
 		}
@@ -142,7 +143,8 @@ func (p *Proxy) accept(listener net.Listener) {
 // serve connects to the target and copies both ways until either side ends.
 func (p *Proxy) serve(listener net.Listener, client net.Conn) {
 	defer func() { _ = client.Close() }()
-	server, err := net.DialTimeout("tcp", p.target, 5*time.Second)
+	dialer := net.Dialer{Timeout: 5 * time.Second}
+	server, err := dialer.DialContext(context.Background(), "tcp", p.target)
 	if err != nil {
 		return
 	}

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
+	iofs "io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -188,15 +188,19 @@ func (z *ZooKeeper) start(ctx context.Context) error {
 
 // launch runs the server.
 func (z *ZooKeeper) launch() error {
-	// The jar names the rest of what it needs, but for what writes its log.
-	classes := z.cfg.Jar + ":" + filepath.Join(filepath.Dir(z.cfg.Jar), "slf4j-simple.jar")
+	// The jar names what else it needs, but for what writes its log and for
+	// part of what TLS takes. Java doesn't mind if these aren't there.
+	classes := []string{z.cfg.Jar}
+	for _, jar := range []string{"slf4j-simple.jar", "netty-codec.jar", "netty-resolver.jar"} {
+		classes = append(classes, filepath.Join(filepath.Dir(z.cfg.Jar), jar))
+	}
 	args := []string{
 		"-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
 		"-XX:-UsePerfData", // else a kill -9 leaves a file in /tmp
 		"-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
 	}
 	args = append(args, z.cfg.JVM...)
-	args = append(args, "-cp", classes, "org.apache.zookeeper.server.quorum.QuorumPeerMain", z.configFile())
+	args = append(args, "-cp", strings.Join(classes, ":"), "org.apache.zookeeper.server.quorum.QuorumPeerMain", z.configFile())
 	proc, err := StartProcess(ProcessConfig{
 		Name:    "zookeeper",
 		Path:    z.java,
@@ -278,7 +282,7 @@ func (z *ZooKeeper) Restart(ctx context.Context) error {
 	if err := z.proc.Stop(ctx); err != nil {
 		return fmt.Errorf("restarting ZooKeeper: %w", err)
 	}
-	if _, err := os.Stat(z.configFile()); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(z.configFile()); errors.Is(err, iofs.ErrNotExist) {
 		return fmt.Errorf("restarting ZooKeeper: %q was removed by Stop; use Kill to end it for a while", z.dir)
 	}
 	if err := z.start(ctx); err != nil {

@@ -3,7 +3,7 @@ package devcluster
 import (
 	"context"
 	"errors"
-	"io/fs"
+	iofs "io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -62,7 +62,7 @@ func TestZooKeeperLifecycle(t *testing.T) {
 	if err := z.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(z.Dir()); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(z.Dir()); !errors.Is(err, iofs.ErrNotExist) {
 		t.Fatalf("the temporary directory after Stop: %v", err)
 	}
 	if err := z.Stop(t.Context()); err != nil {
@@ -139,7 +139,7 @@ func TestEnsemble(t *testing.T) {
 	if err := e.Stop(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(dir); !errors.Is(err, iofs.ErrNotExist) {
 		t.Errorf("the temporary directory after Stop: %v", err)
 	}
 }

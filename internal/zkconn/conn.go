@@ -179,6 +179,13 @@ func (c *Conn) expired() {
 	c.cfg.Observer.SessionChanged(SessionState{Event: Expired})
 }
 
+// currentSession returns the session's id, 0 if there is none.
+func (c *Conn) currentSession() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.session
+}
+
 // failed records why there is no connection.
 func (c *Conn) failed(err error) {
 	c.mu.Lock()

@@ -186,7 +186,8 @@ func (l *link) close() {
 	}
 	l.cancel()
 	l.dialer.closeConn()
-	for range l.events { //nolint:revive // wait until it is closed
+	for open := true; open; {
+		_, open = <-l.events
 	}
 	<-ended
 	l.tasks.Wait()

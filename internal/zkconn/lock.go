@@ -78,13 +78,14 @@ func (l *locking) acquire(ctx context.Context) error {
 				return err
 			}
 		}
+		session := l.conn.currentSession()
 		before, err := l.queue(ctx)
 		if err == nil && l.name != "" {
 			if before == "" {
 				return nil
 			}
 			l.describe(ctx)
-			err = l.awaitGone(ctx, before)
+			err = l.awaitGone(ctx, before, session)
 		}
 		if err != nil && !l.transient(ctx, err) {
 			return err
@@ -246,9 +247,9 @@ func (l *locking) describe(ctx context.Context) {
 	}
 }
 
-// awaitGone waits until the contender before us may have gone, and returns nil,
-// too, when the session expires.
-func (l *locking) awaitGone(ctx context.Context, name string) error {
+// awaitGone waits until the contender before us may have gone, and no longer
+// than the session lasts in which our own znode was seen.
+func (l *locking) awaitGone(ctx context.Context, name string, session int64) error {
 	// GetW, not ExistsW: for a znode that is gone it arms no watch, which
 	// would wait for ever for a name that never comes back.
 	gone, err := request(ctx, l.conn, "waiting for lock", l.path, twice,
@@ -264,6 +265,9 @@ func (l *locking) awaitGone(ctx context.Context, name string) error {
 	}
 	if err != nil {
 		return err
+	}
+	if l.conn.currentSession() != session {
+		return nil // a watch that doesn't end with the session of our znode
 	}
 	select {
 	case <-gone:

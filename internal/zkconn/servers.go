@@ -23,10 +23,10 @@ func ParseServers(s string) (servers []string, chroot string, err error) {
 	invalid := func(err error) error {
 		return &store.Error{Op: "parsing ZooKeeper's servers", Subject: s, Kind: store.Invalid, Err: err}
 	}
-	list := s
-	if i := strings.IndexByte(s, '/'); i >= 0 {
-		list = s[:i]
-		if chroot, err = parseChroot(strings.TrimSpace(s[i:])); err != nil {
+	list := strings.TrimSpace(s)
+	if i := strings.IndexByte(list, '/'); i >= 0 {
+		list, chroot = list[:i], list[i:]
+		if chroot, err = parseChroot(chroot); err != nil {
 			return nil, "", invalid(err)
 		}
 	}
@@ -141,6 +141,9 @@ func parseChroot(s string) (string, error) {
 	chroot := strings.TrimRight(s, "/")
 	if chroot == "" {
 		return "", nil
+	}
+	if strings.TrimSpace(chroot) != chroot {
+		return "", fmt.Errorf("the chroot %q ends in a space", s)
 	}
 	if err := checkPath(chroot); err != nil {
 		return "", fmt.Errorf("the chroot %q: %w", s, err)

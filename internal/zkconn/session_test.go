@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -303,22 +302,7 @@ func TestWaitConnectedSaysWhyNot(t *testing.T) {
 			cfg := config(t, refused)
 			cfg.Servers = test.servers
 			c := open(t, cfg)
-			ctx := within(t)
-			for {
-				short, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
-				err := c.WaitConnected(short)
-				cancel()
-				wantKind(t, err, store.Unavailable)
-				missing := slices.DeleteFunc(slices.Clone(test.want), func(want string) bool {
-					return strings.Contains(err.Error(), want)
-				})
-				if len(missing) == 0 {
-					return
-				}
-				if ctx.Err() != nil {
-					t.Fatalf("%q doesn't name %q", err, missing)
-				}
-			}
+			awaitFailure(t, c, test.want...)
 		})
 	}
 }

@@ -117,10 +117,7 @@ func (c *Conn) CreateEphemeral(ctx context.Context, path string, data []byte) er
 		return err
 	}
 	there, stat, readErr := c.Get(ctx, path)
-	c.mu.Lock()
-	session := c.session
-	c.mu.Unlock()
-	if readErr == nil && stat.EphemeralOwner == session && slices.Equal(there, data) {
+	if readErr == nil && stat.EphemeralOwner == c.currentSession() && slices.Equal(there, data) {
 		return nil
 	}
 	return err

@@ -19,6 +19,7 @@ import (
 
 func TestStoreConformance(t *testing.T) {
 	storetest.Store(t, func(t *testing.T) (store.Znodes, store.Blobs) {
+		t.Helper()
 		return openShared(t), storetest.NewMemoryBlobs()
 	})
 }

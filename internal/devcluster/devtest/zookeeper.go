@@ -99,9 +99,7 @@ func createZnode(addr, path string) error {
 		return fmt.Errorf("connecting to %s: %w", addr, err)
 	}
 	_, err = conn.Create(path, nil, 0, zk.WorldACL(zk.PermAll))
-	conn.Close()
-	for range events { // closed when the connection's goroutines are gone
-	}
+	closeRaw(conn, events)
 	if err != nil {
 		return fmt.Errorf("creating znode %q: %w", path, err)
 	}
@@ -122,12 +120,16 @@ func RawZooKeeper(t testing.TB, addr string) (conn *zk.Conn, chroot string) {
 	if err != nil {
 		t.Fatalf("connecting to %s: %v", addr, err)
 	}
-	t.Cleanup(func() {
-		conn.Close()
-		for range events {
-		}
-	})
+	t.Cleanup(func() { closeRaw(conn, events) })
 	return conn, chroot
+}
+
+// closeRaw closes a connection and waits until its goroutines are gone.
+func closeRaw(conn *zk.Conn, events <-chan zk.Event) {
+	conn.Close()
+	for open := true; open; {
+		_, open = <-events
+	}
 }
 
 // quiet drops the client library's log lines.

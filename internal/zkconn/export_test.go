@@ -1,0 +1,4 @@
+package zkconn
+
+// ParseHosts is parseHosts, for the fuzz test.
+var ParseHosts = parseHosts
