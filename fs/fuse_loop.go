@@ -29,6 +29,13 @@ const (
 	handshakeTimeout = 10 * time.Second
 )
 
+// handlers answer requests.
+type handlers interface {
+	fuse.RawFileSystem
+	// unsent is told of a reply that the kernel didn't take.
+	unsent(op uint32, reply []byte)
+}
+
 // connection is the kernel's end of a mount: the descriptor of /dev/fuse, and
 // the threads that answer on it.
 //
@@ -37,7 +44,7 @@ const (
 type connection struct {
 	dev         int // blocking
 	initRequest []byte
-	face        *fuseFace
+	handlers    handlers
 	server      *fuse.ProtocolServer
 	log         *slog.Logger
 
@@ -49,9 +56,9 @@ type connection struct {
 
 // newConnection takes over the descriptor dev of a mount. Requests are answered
 // after handshake and start.
-func newConnection(dev int, face *fuseFace, log *slog.Logger) *connection {
-	c := &connection{dev: dev, face: face, log: log}
-	c.server = fuse.NewProtocolServer(face, &fuse.MountOptions{
+func newConnection(dev int, h handlers, log *slog.Logger) *connection {
+	c := &connection{dev: dev, handlers: h, log: log}
+	c.server = fuse.NewProtocolServer(h, &fuse.MountOptions{
 		Name:                     mountType,
 		MaxWrite:                 maxTransfer,
 		ExplicitDataCacheControl: true, // content never changes under an inode
@@ -200,7 +207,7 @@ func (c *connection) answer(request, out []byte) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENOTCONN):
-		c.face.unsent(op, out[:n])
+		c.handlers.unsent(op, out[:n])
 		return nil
 	}
 	return fmt.Errorf("%s: writing the reply: %w", opName(int(op)), err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -33,12 +34,12 @@ type mounted struct {
 	closing atomic.Bool
 }
 
-// mountFUSE mounts face over the open directory target, whose path is dir, and
-// begins to serve it. source is what /proc/mounts shows of it.
+// mountFUSE mounts over the open directory target, whose path is dir, and begins
+// to answer requests by h. source is what /proc/mounts shows of it.
 //
 // It calls mount(2) itself because the descriptor must be known: whoever holds
 // it can go on serving.
-func mountFUSE(ctx context.Context, target int, dir, source string, newConn func(dev int) *connection) (*mounted, error) {
+func mountFUSE(ctx context.Context, target int, dir, source string, h handlers, log *slog.Logger) (*mounted, error) {
 	dev, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("opening /dev/fuse: %w%s", err, adviseDevice(err))
@@ -49,7 +50,7 @@ func mountFUSE(ctx context.Context, target int, dir, source string, newConn func
 		unix.Close(dev)
 		return nil, fmt.Errorf("mounting at %q: %w%s", dir, err, adviseMount(err))
 	}
-	m := &mounted{dir: dir, conn: newConn(dev)}
+	m := &mounted{dir: dir, conn: newConnection(dev, h, log)}
 	if err := m.serve(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("serving the mount at %q: %w", dir, err), m.close(true))
 	}

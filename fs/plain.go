@@ -198,7 +198,7 @@ func (p *plainTree) list() ([]string, error) {
 	for _, sub := range p.subdirs {
 		more, err := p.listSub(sub)
 		if err != nil && !errors.Is(err, unix.ENOENT) {
-			return nil, err
+			names = append(names, sub) // something else stands there
 		}
 		for _, name := range more {
 			names = append(names, joinName(sub, name))

@@ -173,26 +173,36 @@ func (v *Volume) Mount(ctx context.Context) error {
 	if v.phase != isOpen {
 		return errors.New("mounting a volume that isn't open or is mounted")
 	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	if v.cfg.Mode == Plain {
 		v.face.Store(&face{mode: Plain, why: "plain files were asked for"})
 		v.phase = isMounted
 		return nil
 	}
-	m, err := mountFUSE(ctx, v.plain.root, v.plain.path, v.cfg.FSName, func(dev int) *connection {
-		return newConnection(dev, newFace(v.tree, v.perm), v.cfg.Logger)
-	})
+	err := v.mountFUSE(ctx, newFace(v.tree, v.perm))
 	switch {
 	case err == nil:
-		v.face.Store(&face{mode: FUSE, mount: m})
-		v.watch.Go(func() { v.watchMount(m) })
-		v.copies.start(v.tryCopy)
-	case v.cfg.Mode == FUSE || ctx.Err() != nil:
+	case v.cfg.Mode == FUSE, ctx.Err() != nil:
 		return err
 	default:
 		v.cfg.Logger.Warn("serving plain files instead of a FUSE mount", "dir", v.plain.path, "reason", err)
 		v.face.Store(&face{mode: Plain, why: err.Error()})
 	}
 	v.phase = isMounted
+	return nil
+}
+
+// mountFUSE goes over to the FUSE face. life must be held.
+func (v *Volume) mountFUSE(ctx context.Context, h handlers) error {
+	m, err := mountFUSE(ctx, v.plain.root, v.plain.path, v.cfg.FSName, h, v.cfg.Logger)
+	if err != nil {
+		return err
+	}
+	v.face.Store(&face{mode: FUSE, mount: m})
+	v.watch.Go(func() { v.watchMount(m) })
+	v.copies.start(v.tryCopy)
 	return nil
 }
 

@@ -1,0 +1,63 @@
+package fs
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestCopiesAreTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCopies(testLogger(t))
+		var tries []time.Duration
+		broken := true
+		start := time.Now()
+		c.start(func(name string) {
+			tries = append(tries, time.Since(start))
+			if broken {
+				c.putOff(name, errors.New("still broken"))
+			} else {
+				c.caughtUp(name)
+			}
+		})
+		pass(time.Hour)
+		if len(tries) != 0 {
+			t.Fatalf("%d tries of nothing", len(tries))
+		}
+		start = time.Now()
+		c.putOff("x", errors.New("broken"))
+		pass(7 * time.Second)
+		synctest.Wait()
+		if want := []time.Duration{time.Second, 3 * time.Second, 7 * time.Second}; !slices.Equal(tries, want) {
+			t.Errorf("tried at %v, want %v", tries, want)
+		}
+		wantErr(t, c.err(), nil, "1 files", "still broken")
+		pass(10 * time.Minute)
+		synctest.Wait()
+		if n := len(tries); tries[n-1]-tries[n-2] != lastRetry {
+			t.Errorf("in the end tried every %v", tries[n-1]-tries[n-2])
+		}
+		broken = false
+		n := len(tries)
+		c.putOff("y", errors.New("broken"))
+		c.caughtUp("z") // something could be written
+		synctest.Wait()
+		if len(tries) != n+2 {
+			t.Errorf("%d tries after something could be written, want 2", len(tries)-n)
+		}
+		check(t, c.err())
+		pass(time.Hour)
+		if len(tries) != n+2 {
+			t.Error("tried again without need")
+		}
+		c.putOff("x", errors.New("broken"))
+		c.stop()
+		c.start(nil)
+		c.stop()
+	})
+}
+
+// pass lets time pass in a synctest bubble.
+func pass(d time.Duration) { <-time.After(d) }
