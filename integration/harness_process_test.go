@@ -164,9 +164,6 @@ func (tr *transcript) String() string {
 	return text
 }
 
-// len returns how much was printed, in bytes.
-func (tr *transcript) len() int { return len(tr.String()) }
-
 // tail returns the last lines.
 func (tr *transcript) tail(lines int) string {
 	all := strings.SplitAfter(tr.String(), "\n")

@@ -28,9 +28,10 @@ func TestTheWholeWay(t *testing.T) {
 		seen.await(m.serverset(set), lines("10.0.0.2:9090"))
 		f.zk.join("/discovery/search/prod", "10.0.0.1:9090")
 		seen.await(m.serverset(set), lines("10.0.0.1:9090", "10.0.0.2:9090"))
-		leaving := f.zk.join("/discovery/search/prod", "search-3.example.com:80")
+		leaving := connectZK(t, f.zkAddr)
+		leaving.join("/discovery/search/prod", "search-3.example.com:80")
 		seen.await(m.serverset(set), lines("10.0.0.1:9090", "10.0.0.2:9090", "search-3.example.com:80"))
-		f.zk.remove(leaving)
+		leaving.conn.Close() // and with the session its members
 		seen.await(m.serverset(set), lines("10.0.0.1:9090", "10.0.0.2:9090"))
 
 		f.run("dependency", "remove", "web.dep", config)
@@ -197,5 +198,27 @@ func TestMetaconfigChangesLive(t *testing.T) {
 		set(configObject("/config/manageddata/old/place"))
 		seen.await(m.config(name), "old")
 		seen.awaitGone(m.config("some.other.file"))
+
+		// None at all.
+		f.run("metaconfig", "remove", name, "--force")
+		seen.awaitGone(m.config(name))
+	})
+}
+
+// What the fleet deletes goes, and comes back when it is made again.
+func TestDeletedConfig(t *testing.T) {
+	eachFace(t, func(t *testing.T, mode string) {
+		f := newFleet(t, gofakes3)
+		name := f.oneConfig("one")
+		m := f.startMonitor(monitorConfig{Mode: mode, Dependencies: []string{"web.dep"}})
+		seen := newLatencies(t, "changes of a znode's existence")
+		f.zk.remove("/config/manageddata/spam/grey_list")
+		seen.awaitGone(m.config(name))
+		if file, ok := m.file(name); !ok || file.State != "absent" || file.Error == "" {
+			t.Errorf("the status of %s is %+v", name, file)
+		}
+		f.run("metaconfig", "create-config", "spam", "grey_list") // makes the znode again
+		f.put(name, "two")
+		seen.await(m.config(name), "two")
 	})
 }
