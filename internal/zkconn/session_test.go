@@ -45,8 +45,8 @@ func TestSessionExpiry(t *testing.T) {
 	if after := c.Status(); after.Session == before || !strings.HasPrefix(after.Session, "0x") || after.Watches != 0 {
 		t.Errorf("the session was %s; now %+v", before, after)
 	}
-	if len(r.changed) != 0 {
-		t.Errorf("changes were reported: %v", r.changed)
+	if changed := r.reported(); len(changed) != 0 {
+		t.Errorf("changes were reported: %q", changed)
 	}
 
 	// Watches of the new session work.

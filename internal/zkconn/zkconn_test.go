@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -158,6 +160,13 @@ func (r *recorder) changes(path string) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.changed[path]
+}
+
+// reported returns the paths that were reported, sorted.
+func (r *recorder) reported() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Sorted(maps.Keys(r.changed))
 }
 
 // awaitSessions waits until exactly these events were heard: "new" and "same"
