@@ -165,7 +165,7 @@ func (w *walker) keepsOpen(ctx context.Context, path, want string, change func()
 		w.err = err
 		return
 	}
-	defer file.Close() //nolint:errcheck // it was only read
+	defer file.Close()
 	change()
 	w.do(func() error {
 		content := make([]byte, len(want)+1)
