@@ -107,7 +107,9 @@ func (m *monitor) awaitNumbered(name string, n int) time.Duration {
 // must not take long.
 func (m *monitor) awaitSoon(name string, n int) {
 	m.t.Helper()
-	if took := m.awaitNumbered(name, n); took > soon {
+	took := m.awaitNumbered(name, n)
+	m.t.Logf("%s has content %d after %v", name, n, took.Round(time.Millisecond))
+	if took > soon {
 		m.t.Errorf("content %d of %s arrived after %v, over %v", n, name, took, soon)
 	}
 }
