@@ -42,7 +42,7 @@ func Main(m *testing.M, opts ...goleak.Option) {
 			code = 1
 		}
 	}
-	os.Exit(code) //nolint:forbidigo // a TestMain exits, and this is one
+	os.Exit(code)
 }
 
 // AtExit registers what Main is to do after the last test, last registered
