@@ -42,6 +42,7 @@ type monitor struct {
 	*process
 
 	f         *fleet
+	mode      string // as its config says
 	dirs      dirs
 	adminAddr string
 	ready     string // the ready line, once awaitReady has returned
@@ -70,7 +71,7 @@ func (f *fleet) launchMonitor(cfg monitorConfig) *monitor {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	m := &monitor{f: f, dirs: cfg.Dirs, adminAddr: "127.0.0.1:" + strconv.Itoa(port)}
+	m := &monitor{f: f, mode: cfg.Mode, dirs: cfg.Dirs, adminAddr: "127.0.0.1:" + strconv.Itoa(port)}
 	args := append([]string{}, cfg.Wrap...)
 	args = append(args, binary(f.t), "monitor", "--mode", cfg.Mode, "--admin-addr", m.adminAddr,
 		"--config-dir", cfg.Dirs.config, "--serverset-dir", cfg.Dirs.serverset, "--state-dir", cfg.Dirs.state)
