@@ -209,6 +209,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	if e.journal == nil {
 		return errors.New("the engine has not been restored")
 	}
+	e.startGraph()
 	var group errgroup.Group
 	for _, l := range e.lanes {
 		stop := context.AfterFunc(ctx, l.queue.Close)
@@ -219,7 +220,6 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	group.Go(func() error { e.flushLoop(ctx); return nil })
 	group.Go(func() error { e.resyncLoop(ctx); return nil })
-	e.startGraph()
 	err := group.Wait()
 	e.stopSession()
 	return errors.Join(err, e.cfg.Sink.Flush(), e.journal.Close())

@@ -68,6 +68,26 @@ func (e *Engine) beginFetch(ctx context.Context, it *item, v store.Version) (con
 	return ctx, f, nil
 }
 
+// fetchTimeout says how long a download may take: longer after each failure, as
+// it may be slow rather than dead. But while S3 is away there must always be
+// workers to find out soon that it is back. mu must be held.
+func (e *Engine) fetchTimeout(it *item) time.Duration {
+	timeout := min(e.cfg.FetchTimeout, firstFetchTimeout<<min(it.failures, 10))
+	if timeout <= firstFetchTimeout || !e.stages[StageS3].isAway() {
+		return timeout
+	}
+	long := 0
+	for f := range e.fetches {
+		if f.timeout > firstFetchTimeout {
+			long++
+		}
+	}
+	if long >= max(1, e.cfg.Workers/2) {
+		return firstFetchTimeout
+	}
+	return timeout
+}
+
 // endFetch notes the end of a download.
 func (e *Engine) endFetch(it *item, f *fetching) {
 	e.mu.Lock()

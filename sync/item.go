@@ -164,6 +164,7 @@ func (s *served) isOf(ref store.Ref) bool { return s.ZKPath == ref.Path && s.Pre
 type fetching struct {
 	key      key
 	started  time.Time
+	timeout  time.Duration
 	cancel   context.CancelFunc
 	deadline *time.Timer // ends it, as a newer version is known; nil if none is
 	ended    bool        // by us, for the sake of a newer version or of a better connection

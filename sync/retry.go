@@ -183,9 +183,10 @@ func retryIn(failures int, t trouble, waiting int) time.Duration {
 	}
 	wait := min(limit, firstRetry<<min(failures-1, 10))
 	wait = wait/2 + rand.N(wait/2)
-	// However many items wait, one box asks no more often than awayRate.
+	// However many items wait, one box asks no more often than awayRate, but
+	// also if all of them were put off at the same moment it soon asks again.
 	turn := time.Duration(waiting) * time.Second / awayRate
-	return max(wait, turn+rand.N(turn/4+1))
+	return max(wait, rand.N(2*turn))
 }
 
 // settleTried notes that the first load of an item is over, if it is. mu must
