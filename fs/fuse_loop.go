@@ -138,6 +138,24 @@ func (c *connection) start() error {
 // the mount is gone.
 func (c *connection) wait() { c.readers.Wait() }
 
+// endsWithin waits for the end at most so long, and reports whether it came.
+// Whoever calls it must see to that end afterwards, for which a goroutine waits.
+func (c *connection) endsWithin(d time.Duration) bool {
+	ended := make(chan struct{})
+	go func() {
+		c.wait()
+		close(ended)
+	}()
+	timeout := time.NewTimer(d)
+	defer timeout.Stop()
+	select {
+	case <-ended:
+		return true
+	case <-timeout.C:
+		return false
+	}
+}
+
 // stop ends the answering of requests and waits for it. The mount stays, and
 // whoever holds the descriptor can go on.
 //

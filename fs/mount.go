@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -111,11 +112,15 @@ func (m *mounted) detach(force bool) (busy bool, err error) {
 	return false, err
 }
 
+// drainTime is how long those who are in the middle of reading when the mount is
+// taken away go on being served.
+const drainTime = time.Second
+
 // close takes the mount away and ends the serving of it.
 func (m *mounted) close(force bool) error {
 	m.closing.Store(true)
 	busy, err := m.detach(force)
-	if busy {
+	if busy && !m.conn.endsWithin(drainTime) {
 		m.conn.log.Warn("the mount is still in use: it was taken from its place, and its users will get errors", "dir", m.dir)
 	}
 	m.conn.stop()
