@@ -1,0 +1,193 @@
+package integration
+
+import (
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// unserved says of an error of reading that it is that of a mount whose monitor
+// is dead.
+func unserved(err error) bool {
+	return errors.Is(err, unix.ENOTCONN) || errors.Is(err, unix.ECONNABORTED)
+}
+
+// TestKilledDuringChanges kills monitors with SIGKILL while a config changes all
+// the time, and starts them again on what they left. Plain files are there all
+// the time; a mount is dead until the next monitor takes it away. Nobody ever
+// sees anything older than what anybody has seen, not even across the kill.
+func TestKilledDuringChanges(t *testing.T) {
+	t.Parallel()
+	const kills = 4
+	f := newFleet(t, gofakes3)
+	names := f.subscribe("changed", "quiet")
+	f.publish("changed", 1)
+	f.publish("quiet", 1)
+	faces := f.startFaces(monitorConfig{})
+	for _, m := range faces {
+		excused := unserved
+		if m.mode == "plain" {
+			excused = nil
+		}
+		watchReadsExcusing(m, excused, names...)
+	}
+	n := 1
+	pace := time.NewTicker(5 * time.Millisecond)
+	defer pace.Stop()
+	for range kills {
+		for range 30 {
+			n++
+			f.publish("changed", n)
+			<-pace.C
+		}
+		for _, m := range faces {
+			m.kill()
+		}
+		n++
+		f.publish("changed", n) // what they haven't heard of
+		for i, m := range faces {
+			beneath := m.config(names[1])
+			if m.mode == "plain" {
+				if err := has(beneath, numbered(1, contentSize)); err != nil {
+					t.Errorf("after the kill: %v", err)
+				}
+			}
+			faces[i] = f.launchFace(m.mode, monitorConfig{Dirs: m.dirs})
+		}
+		for _, m := range faces {
+			m.awaitReady()
+			m.awaitSoon(names[0], n)
+			m.mustServe(names[1], 1)
+			m.awaitState(names[0], "fresh", `^$`)
+			// What the dead one was writing is not left lying about.
+			left, err := filepath.Glob(filepath.Join(m.dirs.config, ".kingpin", "new-*"))
+			if err != nil || m.mode == "plain" && len(left) > 0 {
+				t.Errorf("half written files are left: %q, %v", left, err)
+			}
+		}
+	}
+}
+
+// TestMountTakenAway unmounts the mount under a running monitor, in the two ways
+// that there are. Readers notice nothing, because the same files lie beneath;
+// the monitor says what happened and how to have the mount back, and keeps the
+// files current.
+func TestMountTakenAway(t *testing.T) {
+	t.Parallel()
+	needFUSE(t)
+	for _, how := range []struct {
+		name  string
+		flags int
+	}{{"umount", 0}, {"umount -l", unix.MNT_DETACH}} {
+		t.Run(how.name, func(t *testing.T) {
+			t.Parallel()
+			f := newFleet(t, gofakes3)
+			names := f.subscribe("changed", "quiet")
+			znode, serverset := f.subscribeServerset("search", "10.0.0.1:8001")
+			f.publish("changed", 1)
+			f.publish("quiet", 1)
+			m := f.launchFace("fuse", monitorConfig{})
+			m.awaitReady()
+			watchReads(m, names...)
+			before := mustStat(t, m.config(names[1])).Mtim
+
+			// A reader has a file open at most moments.
+			await(t, "the mount to be unused for a moment", func() error { return unix.Unmount(m.dirs.config, how.flags) })
+			f.publish("changed", 2)
+			m.awaitSoon(names[0], 2)
+			m.mustServe(names[1], 1)
+			if after := mustStat(t, m.config(names[1])).Mtim; after != before {
+				t.Errorf("the time of a file that didn't change was %v and is %v", before, after)
+			}
+			m.awaitLine(0, `level=WARN .*serving plain files.*`+m.dirs.config+`.*taken away`)
+			await(t, "the status to tell", func() error {
+				s := m.status()
+				if s.Mode != "plain" || !strings.Contains(s.ModeReason, "taken away") || !strings.Contains(s.ModeReason, "start the monitor again") {
+					return errors.New("it says mode " + s.Mode + ": " + s.ModeReason)
+				}
+				return nil
+			})
+			m.mustBeWell()
+			m.mustAnswerHealthcheck(http.StatusOK)
+			// The other mount is not concerned.
+			f.zk.join(znode, "10.0.0.1:8002")
+			m.awaitServerset(serverset, "10.0.0.1:8001", "10.0.0.1:8002")
+			if left := mountsBelow(t, filepath.Dir(m.dirs.config)); len(left) != 1 || filepath.Base(left[0]) != "serverset" {
+				t.Errorf("mounted are %q, want the serversets alone", left)
+			}
+			f.publish("changed", 3)
+			m.awaitSoon(names[0], 3)
+			m.terminate()
+			m.mustServe(names[0], 3)
+
+			again := f.launchFace("fuse", monitorConfig{Dirs: m.dirs})
+			again.awaitReady()
+			if left := mountsBelow(t, filepath.Dir(m.dirs.config)); len(left) != 2 {
+				t.Errorf("after a restart %q are mounted, want both", left)
+			}
+			again.mustServe(names[0], 3)
+		})
+	}
+}
+
+// TestMountAborted aborts the connection of the mount, as an administrator does
+// with one that hangs: the mount, which answers nobody any more, must not stay
+// in the way of the files beneath.
+func TestMountAborted(t *testing.T) {
+	t.Parallel()
+	needFUSE(t)
+	f := newFleet(t, gofakes3)
+	names := f.subscribe("changed", "quiet")
+	f.publish("changed", 1)
+	f.publish("quiet", 1)
+	m := f.launchFace("fuse", monitorConfig{})
+	m.awaitReady()
+	watchReadsExcusing(m, unserved, names...)
+	var st unix.Stat_t
+	if err := unix.Stat(m.dirs.config, &st); err != nil {
+		t.Fatal(err)
+	}
+	abortConnection(t, st.Dev)
+	for _, name := range names {
+		await(t, name+" to be served again", func() error { return has(m.config(name), numbered(1, contentSize)) })
+	}
+	f.publish("changed", 2)
+	m.awaitSoon(names[0], 2)
+	m.awaitLine(0, `level=WARN .*serving plain files.*`+m.dirs.config)
+	m.mustBeWell()
+	if !m.running() {
+		t.Fatal("the monitor has ended")
+	}
+	m.signal(syscall.SIGHUP)
+	m.mustServe(names[1], 1)
+}
+
+// abortConnection ends a FUSE mount by the kernel's control filesystem, which it
+// mounts for the purpose.
+func abortConnection(t testing.TB, device uint64) {
+	t.Helper()
+	control := filepath.Join(tempDir(t), "control")
+	if err := os.Mkdir(control, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("fusectl", control, "fusectl", 0, ""); err != nil {
+		t.Fatalf("mounting fusectl: %v", err)
+	}
+	defer func() {
+		if err := unix.Unmount(control, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	}()
+	abort := filepath.Join(control, strconv.FormatUint(uint64(unix.Minor(device)), 10), "abort")
+	if err := os.WriteFile(abort, []byte("1"), 0o200); err != nil {
+		t.Fatal(err)
+	}
+}
