@@ -123,6 +123,9 @@ func (m *mounted) close(force bool) error {
 	if busy && !m.conn.endsWithin(drainTime) {
 		m.conn.log.Warn("the mount is still in use: it was taken from its place, and its users will get errors", "dir", m.dir)
 	}
+	if _, left, lookErr := mountByID(m.at.mount.ID); left && lookErr == nil {
+		m.conn.log.Warn("the mount is covered by another one and stays: it is dead, and is taken away when a monitor next starts there", "dir", m.dir)
+	}
 	m.conn.stop()
 	return errors.Join(err, m.conn.close())
 }

@@ -1,8 +1,10 @@
 package fs
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -83,11 +85,27 @@ func TestOpenRefusesAHungMountWithoutHanging(t *testing.T) {
 	dir := t.TempDir()
 	h := serve(t, dir, FUSE, nil)
 	check(t, h.Process.Signal(syscall.SIGSTOP))
+	await(t, "the other process to stop", func() bool { return stopped(t, h.Process.Pid) })
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	err := New(Config{Dir: dir}).Open(ctx)
 	wantErr(t, err, ErrInUse, dir, "doesn't answer", "process "+strconv.Itoa(h.Process.Pid), "umount -f -l")
 	crash(t, h)
+}
+
+// stopped reports whether all threads of a process are.
+func stopped(t *testing.T, pid int) bool {
+	t.Helper()
+	stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	check(t, err)
+	for _, file := range stats {
+		stat, err := os.ReadFile(file)
+		check(t, err)
+		if i := bytes.LastIndexByte(stat, ')'); stat[i+2] != 'T' {
+			return false
+		}
+	}
+	return len(stats) > 0
 }
 
 func TestOpenRefusesWhatAnotherMonitorHasLocked(t *testing.T) {

@@ -1,0 +1,180 @@
+package fs
+
+import (
+	"hash/maphash"
+	iofs "io/fs"
+	"slices"
+)
+
+// ReadPlain returns what an earlier process left of a file, and what stat shows
+// of it. It is not served before it is adopted. The error wraps
+// iofs.ErrNotExist if there is no such file.
+func (v *Volume) ReadPlain(name string) ([]byte, iofs.FileInfo, error) {
+	sub, base, done, err := v.enter(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer done()
+	return v.plain.read(sub, base)
+}
+
+// Adopt serves e without writing its plain file, because e is what ReadPlain
+// returned. For a name that ReadPlain refuses it does nothing.
+func (v *Volume) Adopt(name string, e Entry) {
+	sub, base, done, err := v.enter(name)
+	if err != nil {
+		return
+	}
+	defer done()
+	v.swap(sub, base, &e)
+	v.notForeign(name)
+}
+
+// Publish serves e under a name. When it returns, every later open sees it.
+//
+// In the plain face an error means that readers still see what they saw, and
+// that the caller must try again. In the FUSE face it means a name that can't
+// be served or a closed volume: if the plain file can't be written, the mount
+// serves the entry all the same; see CopyErr.
+func (v *Volume) Publish(name string, e Entry) error {
+	sub, base, done, err := v.enter(name)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if err := v.copy(name, func() error { return v.plain.write(sub, base, e) }); err != nil {
+		return err
+	}
+	v.swap(sub, base, &e)
+	v.notForeign(name)
+	return nil
+}
+
+// Remove ends serving a file and deletes it, whether this process published it
+// or an earlier one. It is no error if there is none. Errors are as Publish's.
+func (v *Volume) Remove(name string) error {
+	sub, base, done, err := v.enter(name)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if err := v.copy(name, func() error { return v.plain.remove(sub, base) }); err != nil {
+		return err
+	}
+	v.swap(sub, base, nil)
+	v.notForeign(name)
+	return nil
+}
+
+// copy makes a change to the plain files. If the FUSE face does without, the
+// change is put off until it works.
+func (v *Volume) copy(name string, change func() error) error {
+	err := change()
+	if err == nil {
+		v.copies.caughtUp(name)
+		return nil
+	}
+	if v.face.Load().mode == Plain {
+		return err
+	}
+	v.copies.putOff(name, err)
+	return nil
+}
+
+// tryCopy makes a name's plain file what is served.
+func (v *Volume) tryCopy(name string) {
+	sub, base, done, err := v.enter(name)
+	if err != nil {
+		return
+	}
+	defer done()
+	if e, _, ok := v.tree.get(v.tree.directory(sub), base); ok {
+		err = v.plain.write(sub, base, e)
+	} else {
+		err = v.plain.remove(sub, base)
+	}
+	if err != nil {
+		v.copies.putOff(name, err)
+		return
+	}
+	v.copies.caughtUp(name)
+}
+
+// swap gives a name another version, or none.
+//
+// No reader may see the new version and another, later, the old one. So the
+// kernel's memory of the name is emptied before, while answers about it are
+// such that the kernel doesn't keep them: if it were emptied after, an answer
+// still on its way could put the old version back in the place of the new one
+// that somebody has seen.
+func (v *Volume) swap(sub, base string, e *Entry) {
+	d := v.tree.directory(sub)
+	v.tree.begin(d, base)
+	m := v.face.Load().mount
+	if m != nil {
+		m.conn.dropName(d.id, base, func() bool { return v.tree.mayBeTold(d, base) })
+	}
+	v.tree.commit(d, base, e)
+	if m != nil {
+		m.conn.dropListing(d.id)
+	}
+}
+
+// enter checks a name and keeps the volume open, and the name from others'
+// changes, until done is called.
+func (v *Volume) enter(name string) (sub, base string, done func(), err error) {
+	sub, base, err = splitName(name, v.cfg.Subdirs)
+	if err != nil {
+		return "", "", nil, err
+	}
+	v.life.RLock()
+	if v.phase != isOpen && v.phase != isMounted {
+		v.life.RUnlock()
+		return "", "", nil, ErrClosed
+	}
+	mu := &v.names[maphash.String(v.nameSeed, name)%uint64(len(v.names))]
+	mu.Lock()
+	return sub, base, func() {
+		mu.Unlock()
+		v.life.RUnlock()
+	}, nil
+}
+
+// SetStatus says how a file stands. It does nothing if there is no such file.
+func (v *Volume) SetStatus(name string, s Status) {
+	if sub, base, err := splitName(name, v.cfg.Subdirs); err == nil {
+		v.tree.setStatus(v.tree.directory(sub), base, s)
+	}
+}
+
+// Names returns the names of all files that are served, sorted.
+func (v *Volume) Names() []string { return v.tree.names() }
+
+// Get returns what is served under a name. The content must not be modified.
+func (v *Volume) Get(name string) (Entry, Status, bool) {
+	sub, base, err := splitName(name, v.cfg.Subdirs)
+	if err != nil {
+		return Entry{}, Status{}, false
+	}
+	return v.tree.get(v.tree.directory(sub), base)
+}
+
+// Foreign returns the names of what Open found in the directory and nobody has
+// adopted, published or removed since, sorted. They are left alone; behind a
+// mount they can't be seen.
+func (v *Volume) Foreign() []string {
+	v.foreignMu.Lock()
+	defer v.foreignMu.Unlock()
+	names := make([]string, 0, len(v.foreign))
+	for name := range v.foreign {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func (v *Volume) notForeign(name string) {
+	v.foreignMu.Lock()
+	defer v.foreignMu.Unlock()
+	delete(v.foreign, name)
+}
