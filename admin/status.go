@@ -75,6 +75,9 @@ func (s *Status) addSnapshot(snap *kpsync.Snapshot) {
 	s.Metaconfigs = nodeStatuses(snap.Metaconfigs)
 	s.Dependencies = nodeStatuses(snap.Dependencies)
 	s.LastResyncAt = timeOrNil(snap.ResyncedAt)
+	if snap.StateErr != "" {
+		s.Warnings = append(s.Warnings, snap.StateErr)
+	}
 }
 
 func fileStatuses(files []kpsync.FileStatus) []FileStatus {

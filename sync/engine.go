@@ -153,7 +153,7 @@ type Engine struct {
 	resynced    time.Time
 	stages      map[Stage]*stageHealth
 	fetches     map[*fetching]struct{} // in progress
-	stateFailed bool                   // the last attempt to save the state failed
+	stateErr    error                  // why the last attempt to save the state failed; nil if it did not
 
 	// See retire.go.
 	seq       uint64

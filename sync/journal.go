@@ -40,15 +40,17 @@ var errBroken = errors.New("the file with the state must be written anew first")
 
 // openJournal reads the journal of a state directory, which is created if it is
 // missing, and returns the records that count. Lines that are damaged, as the
-// last one may be after a crash, are left out with a warning.
+// last one may be after a crash, are left out with a warning. An error says why
+// the state can't be read; the journal is usable all the same, and is written
+// anew once it can be.
 func openJournal(dir string, log *slog.Logger) (*journal, []record, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, nil, fmt.Errorf("creating the state directory: %w", err)
-	}
 	j := &journal{dir: dir}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return j, nil, fmt.Errorf("creating the state directory: %w", err)
+	}
 	content, err := os.ReadFile(j.path())
 	if err != nil && !errors.Is(err, iofs.ErrNotExist) {
-		return nil, nil, fmt.Errorf("reading the last state: %w", err)
+		return j, nil, fmt.Errorf("reading the last state: %w", err)
 	}
 	records, damaged := parseJournal(content)
 	if damaged > 0 {
@@ -57,7 +59,8 @@ func openJournal(dir string, log *slog.Logger) (*journal, []record, error) {
 	}
 	j.size, j.compact = int64(len(content)), int64(len(content))
 	if err := j.open(content); err != nil {
-		j.file = nil // it is tried again, and complained of, when there is something to save
+		j.file = nil
+		return j, records, fmt.Errorf("opening the state: %w", err)
 	}
 	return j, records, nil
 }
@@ -193,6 +196,9 @@ func (j *journal) Rewrite(live func() []record, flush func() error) (err error) 
 	records := live()
 	if err := flush(); err != nil {
 		return err
+	}
+	if err := os.MkdirAll(j.dir, 0o755); err != nil {
+		return fmt.Errorf("saving the state: %w", err)
 	}
 	temporary := j.path() + ".new"
 	file, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)

@@ -12,13 +12,11 @@ import (
 
 // Restore reads the state that an earlier process left and adopts, as last
 // good, every file that is what the state says. It must be called once, before
-// Run; no other call may run meanwhile. An error means that the state directory
-// can't be used.
-func (e *Engine) Restore() error {
+// Run; no other call may run meanwhile. A state directory that can't be used is
+// logged and shown by Snapshot, and tried again.
+func (e *Engine) Restore() {
 	j, records, err := openJournal(e.cfg.StateDir, e.log)
-	if err != nil {
-		return err
-	}
+	e.noteSaved(err)
 	e.journal = j
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -48,7 +46,6 @@ func (e *Engine) Restore() error {
 		}
 	}
 	e.log.Info("state restored", "state_dir", e.cfg.StateDir, "files", adopted)
-	return nil
 }
 
 // restoreNode returns the item that a record speaks of. Whether anything asks

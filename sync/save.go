@@ -65,6 +65,9 @@ func (e *Engine) save(r record) {
 	e.flushSoon()
 }
 
+// stateAdvice is what an administrator must know when the state can't be saved.
+const stateAdvice = "the state can't be saved: after a restart older content is served until ZooKeeper and S3 answer; free or mend the state directory"
+
 // noteSaved says once that the state can't be saved, and once that it can
 // again.
 func (e *Engine) noteSaved(err error) {
@@ -73,15 +76,16 @@ func (e *Engine) noteSaved(err error) {
 	if err != nil {
 		e.stats.StateErrors.Add(1)
 	}
-	failed := err != nil
-	if failed == e.stateFailed {
-		return
+	was := e.stateErr
+	if !errors.Is(err, errBroken) || was == nil { // which only follows from something else
+		e.stateErr = err
 	}
-	e.stateFailed = failed
-	if failed {
-		e.log.Warn("the state can't be saved: after a restart older content is served until ZooKeeper and S3 answer; free or mend the state directory",
+	switch {
+	case (was != nil) == (err != nil):
+	case err != nil:
+		e.log.Warn(stateAdvice,
 			"state_dir", e.cfg.StateDir, "error", err)
-	} else {
+	default:
 		e.log.Info("the state is saved again", "state_dir", e.cfg.StateDir)
 	}
 }

@@ -48,12 +48,16 @@ type Snapshot struct {
 	Metaconfigs  []NodeStatus
 	Dependencies []NodeStatus
 	ResyncedAt   time.Time // when everything was last due to be read again; zero: never
+	StateErr     string    // why the state can't be saved, and what that means; "" if it can
 }
 
 // Snapshot returns how everything stands.
 func (e *Engine) Snapshot() Snapshot {
 	e.mu.Lock()
 	s := Snapshot{Ready: e.isReady, ResyncedAt: e.resynced}
+	if e.stateErr != nil {
+		s.StateErr = stateAdvice + ": " + e.stateErr.Error()
+	}
 	for k, it := range e.items {
 		switch k.kind {
 		case configItem:

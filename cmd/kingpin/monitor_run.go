@@ -50,7 +50,7 @@ func (a *app) runMonitor(ctx context.Context, options *monitorOptions, ready fun
 	}
 	if err != nil {
 		// Serving matters more than what the next start will know.
-		m.log.Warn("the state directory can't be used: after a restart nothing is served until ZooKeeper and S3 answer; mend it, or give another with --state-dir", "error", err)
+		m.log.Warn("the state directory can't be locked; mend it, or give another with --state-dir", "error", err)
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
 	if err := m.openVolumes(ctx); err != nil {
@@ -136,7 +136,8 @@ func (m *monitor) connect(ctx context.Context) error {
 	m.admin = admin.New(admin.Config{
 		Addr: m.options.adminAddr, Engine: m.engine, Describe: m.describe, Kill: m.stop, Logger: m.log,
 	})
-	return m.engine.Restore()
+	m.engine.Restore()
+	return nil
 }
 
 func (m *monitor) disconnect() {
