@@ -289,7 +289,7 @@ func TestConfigNamesAnotherZnode(t *testing.T) {
 		b.pass(2 * time.Second)
 		b.wantContent(keyX, "other")
 		b.wantState(keyX, Fresh, "")
-		for _, s := range b.sink.file(keyX).statuses {
+		for _, s := range b.sink.statesOf(keyX) {
 			if s == Absent {
 				t.Error("the file was away meanwhile")
 			}

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	iofs "io/fs"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -28,7 +29,7 @@ type fakeSink struct {
 	allowOlder   bool // the ensemble has been restored from a backup
 	published    int
 	flushFailure error
-	onPublish    func(k key) // called during each Publish, without mu
+	during       func(k key) // called during each Publish and Remove, without mu
 }
 
 type fakeFile struct {
@@ -97,25 +98,30 @@ func (s *fakeSink) Publish(t metaconfig.Type, name string, e Entry) error {
 	k := fileKey(t, name)
 	f := s.begin(k)
 	defer s.end(f)
-	s.mu.Lock()
-	refuse, onPublish := s.refuse, s.onPublish
-	s.mu.Unlock()
-	if onPublish != nil {
-		onPublish(k)
-	}
-	var err error
-	if refuse != nil {
-		err = refuse(k)
+	if err := s.interfere(k); err != nil {
+		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err != nil {
-		return err
-	}
 	s.check(k, f, e)
 	s.serve(f, e)
 	s.disk[k] = append([]byte(nil), e.Content...)
 	s.published++
+	return nil
+}
+
+// interfere does what the test wants done during a call, and returns why it is
+// to be refused.
+func (s *fakeSink) interfere(k key) error {
+	s.mu.Lock()
+	refuse, during := s.refuse, s.during
+	s.mu.Unlock()
+	if during != nil {
+		during(k)
+	}
+	if refuse != nil {
+		return refuse(k)
+	}
 	return nil
 }
 
@@ -154,13 +160,11 @@ func (s *fakeSink) Remove(t metaconfig.Type, name string) error {
 	k := fileKey(t, name)
 	f := s.begin(k)
 	defer s.end(f)
+	if err := s.interfere(k); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.refuse != nil {
-		if err := s.refuse(k); err != nil {
-			return err
-		}
-	}
 	s.checkIntact(f)
 	f.entry = nil
 	f.status = Status{}
@@ -191,6 +195,31 @@ func (s *fakeSink) Flush() error {
 	defer s.mu.Unlock()
 	s.flushes++
 	return s.flushFailure
+}
+
+func (s *fakeSink) flushCount() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.flushes
+}
+
+func (s *fakeSink) publishCount() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.published
+}
+
+// statesOf lists the states that a file has had, in order.
+func (s *fakeSink) statesOf(k key) []State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.file(k).statuses)
+}
+
+func (s *fakeSink) setDuring(during func(k key)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.during = during
 }
 
 func (s *fakeSink) setRefuse(refuse func(k key) error) {

@@ -122,7 +122,7 @@ func (it *item) succeed(now time.Time) {
 		return
 	}
 	it.unread = false
-	if it.guardState == nil || !it.held {
+	if !it.isHeld() {
 		it.synced = now
 	}
 }

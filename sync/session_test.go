@@ -15,7 +15,7 @@ func TestSessionExpires(t *testing.T) {
 		b.depend(boxDependency, keyS.name)
 		b.start()
 		b.settle()
-		published := b.sink.published
+		published := b.sink.publishCount()
 		b.zk.readsUnder("/")
 		b.zk.expire()
 		b.pass(time.Second)
@@ -29,8 +29,8 @@ func TestSessionExpires(t *testing.T) {
 		if got := b.zk.readsUnder("/"); got < 2*n-20 || got > 2*n+4 {
 			t.Errorf("%d znodes were read", got)
 		}
-		if b.sink.published != published {
-			t.Errorf("%d versions were published though nothing changed", b.sink.published-published)
+		if b.sink.publishCount() != published {
+			t.Errorf("%d versions were published though nothing changed", b.sink.publishCount()-published)
 		}
 		if got := b.engine.Stats().SessionsExpired.Load(); got != 1 {
 			t.Errorf("%d sessions expired", got)
@@ -84,7 +84,7 @@ func TestDisconnected(t *testing.T) {
 		if f := b.fileStatus(keyX); !f.SyncedAt.After(synced) {
 			t.Errorf("synced at %v, as before", f.SyncedAt)
 		}
-		if got := slices.Clone(b.sink.file(keyX).statuses); !slices.Equal(got, []State{Fresh, Stale, Fresh}) {
+		if got := b.sink.statesOf(keyX); !slices.Equal(got, []State{Fresh, Stale, Fresh}) {
 			t.Errorf("the states were %v", got)
 		}
 	})
@@ -100,7 +100,7 @@ func TestFlickeringConnection(t *testing.T) {
 			b.zk.connect(false)
 			b.pass(time.Second)
 		}
-		if got := slices.Clone(b.sink.file(keyX).statuses); !slices.Equal(got, []State{Fresh}) {
+		if got := b.sink.statesOf(keyX); !slices.Equal(got, []State{Fresh}) {
 			t.Errorf("the states were %v", got)
 		}
 		b.zk.mu.Lock()

@@ -19,10 +19,7 @@ func (e *Engine) standing(it *item) (State, error) {
 	switch {
 	case it.serving.isZero():
 		return Absent, problem
-	case it.guardState != nil && it.held:
-		if problem == nil {
-			problem = errors.New("held back: " + it.heldReason)
-		}
+	case it.isHeld():
 		return Held, problem
 	case problem != nil:
 		return Stale, problem
@@ -30,6 +27,8 @@ func (e *Engine) standing(it *item) (State, error) {
 		return Fresh, nil
 	}
 }
+
+func (it *item) isHeld() bool { return it.guardState != nil && it.held }
 
 // problem says why what is served may not be the newest. mu must be held.
 func (e *Engine) problem(it *item) error {
@@ -40,6 +39,8 @@ func (e *Engine) problem(it *item) error {
 		return errDisconnected
 	case it.unread:
 		return errUnread
+	case it.isHeld():
+		return errors.New("held back: " + it.heldReason)
 	case it.fetch != nil && it.fetch.slow:
 		return errSlow
 	case it.wanted && !it.serving.isZero() && !it.serving.isOf(source(it.sub())):
