@@ -139,7 +139,7 @@ func (c *copies) err() error {
 	if len(c.behind) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%d files beneath the mount are out of date: %w", len(c.behind), c.cause)
+	return fmt.Errorf("%d of the files beneath the mount are out of date: %w", len(c.behind), c.cause)
 }
 
 // signal fills a channel's only place, if it is free.

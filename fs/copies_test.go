@@ -33,7 +33,7 @@ func TestCopiesAreTriedAgain(t *testing.T) {
 		if want := []time.Duration{time.Second, 3 * time.Second, 7 * time.Second}; !slices.Equal(tries, want) {
 			t.Errorf("tried at %v, want %v", tries, want)
 		}
-		wantErr(t, c.err(), nil, "1 files", "still broken")
+		wantErr(t, c.err(), nil, "1 of the files", "still broken")
 		pass(10 * time.Minute)
 		synctest.Wait()
 		if n := len(tries); tries[n-1]-tries[n-2] != lastRetry {

@@ -287,7 +287,7 @@ func TestMountWithoutACopyBeneath(t *testing.T) {
 		wantFile(t, v, "x", fmt.Sprint(i))
 	}
 	check(t, v.Remove("gone"))
-	wantErr(t, v.CopyErr(), unix.EROFS, "2 files beneath the mount are out of date")
+	wantErr(t, v.CopyErr(), unix.EROFS, "2 of the files beneath the mount are out of date")
 	if mode, why := v.Face(); mode != FUSE || !strings.Contains(why, "out of date") {
 		t.Errorf("face %q, %q", mode, why)
 	}
