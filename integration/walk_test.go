@@ -214,9 +214,7 @@ func TestDeletedConfig(t *testing.T) {
 		seen := newLatencies(t, "changes of a znode's existence")
 		f.zk.remove("/config/manageddata/spam/grey_list")
 		seen.awaitGone(m.config(name))
-		if file, ok := m.file(name); !ok || file.State != "absent" || file.Error == "" {
-			t.Errorf("the status of %s is %+v", name, file)
-		}
+		m.awaitState(name, "absent", "kingpin metaconfig create-config")
 		f.run("metaconfig", "create-config", "spam", "grey_list") // makes the znode again
 		f.put(name, "two")
 		seen.await(m.config(name), "two")
