@@ -55,9 +55,9 @@ func (e *Engine) syncConfig(ctx context.Context, it *item) error {
 	v, err := parsePointer(path, p.data)
 	switch {
 	case err != nil:
-		return err
+		return withAdvice(err, it.key.republish())
 	case v == "":
-		return neverWritten(now.sub)
+		return withAdvice(neverWritten("config", path), it.key.republish())
 	case now.current && string(v) == now.serving.Version:
 		e.confirm(it, p.stat.Mzxid, p.stat.Version)
 		return nil
@@ -72,8 +72,8 @@ func (e *Engine) syncConfig(ctx context.Context, it *item) error {
 	if len(content) == 0 {
 		// No managed value is ever empty, and Python's monitor never wrote an
 		// empty file: this is a write gone wrong.
-		return &store.Error{Op: "fetching", Subject: ref.Key(v), Kind: store.Invalid,
-			Err: errors.New("the object is empty; publish a good value with: kingpin config put " + now.sub.File)}
+		return withAdvice(&store.Error{Op: "fetching", Subject: ref.Key(v), Kind: store.Invalid,
+			Err: errors.New("the object is empty")}, it.key.republish())
 	}
 	return e.publish(it, content, served{
 		Version: string(v), Zxid: p.stat.Mzxid, ZnodeVersion: p.stat.Version,
@@ -97,11 +97,6 @@ func (e *Engine) syncInlineConfig(it *item, now *view, p pointer) error {
 		Version: strconv.FormatInt(p.stat.Mzxid, 10), Zxid: p.stat.Mzxid, ZnodeVersion: p.stat.Version,
 		ZKPath: path, ModTime: p.stat.Mtime,
 	})
-}
-
-func neverWritten(sub *metaconfig.Subscription) error {
-	return &store.Error{Op: "reading config", Subject: sub.ZKPath, Kind: store.Invalid,
-		Err: fmt.Errorf("nothing has been written to it yet; use: kingpin config put %s FILE", sub.File)}
 }
 
 // configGone takes a file away when the fleet has deleted its znode.

@@ -139,21 +139,21 @@ type Engine struct {
 	flushNow chan struct{} // one slot: something has been published since the last flush
 	ready    chan struct{} // closed when the first load is done
 
-	mu          sync.Mutex // guards all below, and the fields of all items
-	items       map[key]*item
-	byPath      map[string][]key // the items that are read from a znode
-	unsettled   int              // wanted items whose first load isn't over
-	isReady     bool
-	stopped     bool
-	connected   bool
-	everSeen    bool      // a session has been had
-	away        bool      // ZooKeeper has been out of reach for longer than a change of servers takes
-	lostAt      time.Time // when the connection was lost
-	lostTimer   *time.Timer
-	resynced    time.Time
-	stages      map[Stage]*stageHealth
-	fetches     map[*fetching]struct{} // in progress
-	stateErr    error                  // why the last attempt to save the state failed; nil if it did not
+	mu        sync.Mutex // guards all below, and the fields of all items
+	items     map[key]*item
+	byPath    map[string][]key // the items that are read from a znode
+	unsettled int              // wanted items whose first load isn't over
+	isReady   bool
+	stopped   bool
+	connected bool
+	everSeen  bool      // a session has been had
+	away      bool      // ZooKeeper has been out of reach for longer than a change of servers takes
+	lostAt    time.Time // when the connection was lost
+	lostTimer *time.Timer
+	resynced  time.Time
+	stages    map[Stage]*stageHealth
+	fetches   map[*fetching]struct{} // in progress
+	stateErr  error                  // why the last attempt to save the state failed; nil if it did not
 
 	// See retire.go.
 	seq       uint64

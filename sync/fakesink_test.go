@@ -55,6 +55,15 @@ func (s *fakeSink) file(k key) *fakeFile {
 	return f
 }
 
+// remember makes the sink hold the engine to what it served before a restart.
+func (s *fakeSink) remember(before *fakeSink) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for k, f := range before.files {
+		s.file(k).last = f.last
+	}
+}
+
 // begin and end bracket a call for one file.
 func (s *fakeSink) begin(k key) *fakeFile {
 	s.mu.Lock()

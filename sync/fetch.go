@@ -50,7 +50,7 @@ func (e *Engine) fetchContent(ctx context.Context, it *item, ref store.Ref, v st
 		return nil, errNotNow
 	}
 	e.stats.FetchErrors.Add(1)
-	return nil, fetchError{err}
+	return nil, fetchError{it.key.adviseFetch(err)}
 }
 
 // beginFetch notes a download. The error says that S3 isn't to be asked now.

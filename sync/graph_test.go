@@ -285,8 +285,8 @@ func TestMetaconfigGoesBad(t *testing.T) {
 		b.wantState(keyX, Fresh, "")
 		fetched := b.s3.count(metaconfigRef(keyX.name), "2.0")
 		b.pass(10 * time.Minute)
-		if n := b.s3.count(metaconfigRef(keyX.name), "2.0"); n != fetched {
-			t.Errorf("what can't get better was fetched %d times more", n-fetched)
+		if n := b.s3.count(metaconfigRef(keyX.name), "2.0"); n == fetched || n > fetched+6 {
+			t.Errorf("what can hardly get better was fetched %d times more, want a few", n-fetched)
 		}
 
 		// After a restart it is still the last good one that counts.

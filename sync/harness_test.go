@@ -28,6 +28,8 @@ type box struct {
 	logs   *logRecorder
 	cfg    Config
 	engine *Engine
+	// remembers says that no version may be older than those before a restart.
+	remembers bool
 
 	stop context.CancelFunc
 	done chan error
@@ -59,7 +61,11 @@ func newBox(t *testing.T) *box {
 // restore makes a new engine and gives it its past.
 func (b *box) restore() {
 	b.t.Helper()
-	b.sink = newFakeSink(b.t, b.sink.disk)
+	before := b.sink
+	b.sink = newFakeSink(b.t, before.disk)
+	if b.remembers {
+		b.sink.remember(before)
+	}
 	b.cfg.Sink = b.sink
 	b.engine = New(b.cfg)
 	b.engine.Restore()

@@ -77,10 +77,9 @@ func (e *Engine) syncMetaconfig(ctx context.Context, it *item) error {
 	v, err := parsePointer(path, p.data)
 	switch {
 	case err != nil:
-		return err
+		return withAdvice(err, it.key.republish())
 	case v == "":
-		return &store.Error{Op: "reading metaconfig", Subject: it.key.name, Kind: store.Invalid,
-			Err: fmt.Errorf("nothing has been written to it yet; use: kingpin metaconfig set %s FILE", it.key.name)}
+		return withAdvice(neverWritten("metaconfig", it.key.name), it.key.republish())
 	case v == version:
 		e.raiseZxid(it, p.stat.Mzxid)
 		return nil
@@ -93,11 +92,11 @@ func (e *Engine) syncMetaconfig(ctx context.Context, it *item) error {
 	}
 	parsed, warnings, err := metaconfig.Parse(it.key.name, content)
 	for _, warning := range warnings {
-		e.log.Warn("metaconfig", "name", it.key.name, "warning", warning)
+		e.log.Warn("a metaconfig is not taken as it stands; to change it: "+it.key.republish(), "name", it.key.name, "warning", warning)
 	}
 	if err != nil {
 		e.applyParts(it, parsed)
-		return fmt.Errorf("version %s of metaconfig %q: %w", v, it.key.name, err)
+		return withAdvice(fmt.Errorf("version %s: %w", v, err), it.key.republish())
 	}
 	e.applyMetaconfig(it, v, p.stat.Mzxid, content, parsed)
 	return nil

@@ -42,7 +42,7 @@ func (e *Engine) publish(it *item, content []byte, next served) error {
 	quiet := e.endPublishing(it, err)
 	if err != nil {
 		e.stats.PublishErrors.Add(1)
-		return publishError{err}
+		return publishError{advisePublish(err, e.ownerOf(it))}
 	}
 	e.passed(StagePublish)
 	e.stats.Published.Add(1)
@@ -84,6 +84,16 @@ func (e *Engine) endPublishing(it *item, err error) (quiet bool) {
 		}
 	}
 	return !e.isReady || !e.chatter.Allow()
+}
+
+// ownerOf returns the metaconfig that asks for a file; "" if none does any more.
+func (e *Engine) ownerOf(it *item) string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !it.wanted {
+		return ""
+	}
+	return it.sub().Metaconfig
 }
 
 // abandon ends a publication that was interrupted by a panic.

@@ -49,7 +49,7 @@ func (e *Engine) answerDoubt(it *item, since uint64) {
 		delete(e.blind, it.key)
 	}
 	hadDoubt := it.doubt != 0
-	again := it.doubted > since
+	again := it.wanted && it.doubted > since
 	e.dropDoubt(it)
 	if again {
 		it.doubt = it.doubted

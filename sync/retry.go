@@ -49,12 +49,13 @@ func stageOf(err error) Stage {
 
 func troubleOf(err error) trouble { return trouble{stageOf(err), store.KindOf(err)} }
 
-// isDefinite says that repeating the read can't change the answer: a change of
-// the znode can, and its watch will tell.
+// isDefinite says that repeating the read doesn't change the answer, as long as
+// everybody keeps to the rules: a change of the znode can, and its watch will
+// tell.
 func (t trouble) isDefinite() bool {
 	switch {
 	case t.stage == StagePublish:
-		return false
+		return t.kind == store.Invalid
 	case t.stage == StageZooKeeper && t.kind == store.NotFound:
 		return true
 	default:
@@ -168,6 +169,11 @@ func (e *Engine) planRetry(it *item) {
 	h := e.stages[it.trouble.stage]
 	h.note(it.trouble, it.processed)
 	if it.trouble.isDefinite() {
+		if it.trouble.stage != StageZooKeeper {
+			// Somebody may mend an object in its place.
+			wait := patientRetry << min(it.failures-1, 4)
+			e.addAfter(it.key, wait-rand.N(wait/2))
+		}
 		return
 	}
 	h.waiting[it.key] = struct{}{}
