@@ -69,6 +69,8 @@ func parseCommand(command string) (Command, []string, error) {
 	switch err = p.parse(); {
 	case words == nil:
 		err = fmt.Errorf("it doesn't run %s", downloader)
+	case err == nil && p.command.File == "" && p.shellFile != "":
+		err = fmt.Errorf("the option -f: only a shell could tell what %s is in the path of the file to serve, and none is asked", abbreviate(p.shellFile))
 	case err == nil && p.command.File == "":
 		err = errors.New("the option -f is missing: it names the file to serve")
 	}
@@ -162,6 +164,8 @@ type commandParser struct {
 	command  Command
 	warnings []string
 	unsaid   int // warnings beyond maxWarnings
+
+	shellFile string // what only a shell understands in the value of a -f; "" if nothing is
 }
 
 // maxWarnings is how many warnings one command may cause.
@@ -271,6 +275,9 @@ func (p *commandParser) option(o option, name string, value token, attached bool
 	switch {
 	case o.hasValue && value.shell != "":
 		p.command.Plain = false
+		if o.short == 'f' {
+			p.shellFile = value.shell
+		}
 		p.warn("ignored the option %s: only a shell could tell what %s is in its value", name, abbreviate(value.shell))
 		return nil
 	case o.set == nil:

@@ -139,7 +139,7 @@ func TestParseCommandErrors(t *testing.T) {
 		{"zk_download_data.py", "-f is missing"},
 		{"zk_download_data.py -p /x", "-f is missing"},
 		{"rm -f /var/config/x; zk_download_data.py -p /x", "-f is missing"},
-		{"zk_download_data.py -f $(touch /tmp/pwned)", "-f is missing"},
+		{"zk_download_data.py -f $(touch /tmp/pwned)", "-f: only a shell could tell"},
 		{"zk_download_data.py -f", "-f has no value"},
 		{"zk_download_data.py -f -m config", "-f has no value"},
 		{"zk_download_data.py --file= ", "--file has an empty value"},
