@@ -92,6 +92,7 @@ type nodeState struct {
 	members []string // a dependency's, as far as they can be names
 
 	version store.Version // a metaconfig's
+	parsed  store.Version // the version that was parsed last, good or bad
 	content []byte        // its text; nil if it is what metaconfig.Render makes of subs
 	subs    []*metaconfig.Subscription
 }

@@ -91,6 +91,9 @@ func (e *Engine) syncMetaconfig(ctx context.Context, it *item) error {
 		return err
 	}
 	parsed, warnings, err := metaconfig.Parse(it.key.name, content)
+	if !e.isNews(it, v) {
+		warnings = nil
+	}
 	for _, warning := range warnings {
 		e.log.Warn("a metaconfig is not taken as it stands; to change it: "+it.key.republish(), "name", it.key.name, "warning", warning)
 	}
@@ -108,6 +111,15 @@ func (e *Engine) knownVersion(it *item) (store.Version, int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return it.version, it.zxid
+}
+
+// isNews says whether a metaconfig's text is parsed for the first time.
+func (e *Engine) isNews(it *item, v store.Version) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	news := it.parsed != v
+	it.parsed = v
+	return news
 }
 
 func (e *Engine) raiseZxid(it *item, zxid int64) {
