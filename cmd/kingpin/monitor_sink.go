@@ -7,6 +7,7 @@ import (
 
 	kpfs "github.com/kingpinfs/kingpin/fs"
 	"github.com/kingpinfs/kingpin/metaconfig"
+	"github.com/kingpinfs/kingpin/store"
 	kpsync "github.com/kingpinfs/kingpin/sync"
 )
 
@@ -53,7 +54,9 @@ func (s *fileSink) Adopt(t metaconfig.Type, name string, e kpsync.Entry) {
 
 // Publish implements kpsync.Sink.
 func (s *fileSink) Publish(t metaconfig.Type, name string, e kpsync.Entry) error {
-	if err := s.volume(t).Publish(name, newEntry(e)); err != nil {
+	if err := s.volume(t).Publish(name, newEntry(e)); errors.Is(err, kpfs.ErrName) {
+		return &store.Error{Op: "serving", Subject: name, Kind: store.Invalid, Err: err}
+	} else if err != nil {
 		return err
 	}
 	if hasDeciders(t, name) {
@@ -69,7 +72,11 @@ func (s *fileSink) Remove(t metaconfig.Type, name string) error {
 			return err
 		}
 	}
-	return s.volume(t).Remove(name)
+	err := s.volume(t).Remove(name)
+	if errors.Is(err, kpfs.ErrName) {
+		return nil // it has never been served
+	}
+	return err
 }
 
 // SetStatus implements kpsync.Sink.
