@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	iofs "io/fs"
+	"iter"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -185,34 +186,37 @@ func (j *journal) WantsRewrite() bool {
 	return !j.closed && (j.file == nil || j.size >= max(compactAbove, 2*j.compact))
 }
 
-// Rewrite replaces the journal by one that holds the live records, which it
-// asks for, and what is appended meanwhile. Before it does, flush is called to
-// make durable what those records speak of. After an error the journal is what
-// it was. There must be one Rewrite at a time.
-func (j *journal) Rewrite(live func() []record, flush func() error) (err error) {
+// Rewrite replaces the journal by one that holds the live records, as they are
+// when they are asked for, and what is appended meanwhile. Before it does, flush
+// is called to make durable what those records speak of. After an error the
+// journal is what it was. There must be one Rewrite at a time.
+func (j *journal) Rewrite(live iter.Seq[record], flush func() error) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("saving the state: %w", err)
+		}
+	}()
 	tee := &bytes.Buffer{}
 	j.setTee(tee)
 	defer j.setTee(nil)
-	records := live()
-	if err := flush(); err != nil {
-		return err
-	}
 	if err := os.MkdirAll(j.dir, 0o755); err != nil {
-		return fmt.Errorf("saving the state: %w", err)
+		return err
 	}
 	temporary := j.path() + ".new"
 	file, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
 	if err != nil {
-		return fmt.Errorf("saving the state: %w", err)
+		return err
 	}
 	defer func() {
 		if err != nil {
 			_ = file.Close()
 			_ = os.Remove(temporary)
-			err = fmt.Errorf("saving the state: %w", err)
 		}
 	}()
-	if err := writeRecords(file, records); err != nil {
+	if err := writeRecords(file, live); err != nil {
+		return err
+	}
+	if err := flush(); err != nil {
 		return err
 	}
 	if err := file.Sync(); err != nil {
@@ -227,9 +231,9 @@ func (j *journal) setTee(tee *bytes.Buffer) {
 	j.tee = tee
 }
 
-func writeRecords(file *os.File, records []record) error {
+func writeRecords(file *os.File, records iter.Seq[record]) error {
 	buffered := bufio.NewWriterSize(file, 1<<16)
-	for _, r := range records {
+	for r := range records {
 		line, err := encodeRecord(r)
 		if err != nil {
 			return err
@@ -266,18 +270,31 @@ func (j *journal) replace(file *os.File, temporary string, tee *bytes.Buffer) er
 	return nil
 }
 
-// Sync makes what has been appended survive a power failure.
+// Sync makes what has been appended survive a power failure. Appending goes on
+// meanwhile. It must not be called during a Rewrite.
 func (j *journal) Sync() error {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if !j.unsynced || j.file == nil {
+	file := j.toSync()
+	if file == nil {
 		return nil
 	}
-	if err := j.file.Sync(); err != nil {
+	if err := file.Sync(); err != nil {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		j.unsynced = true
 		return fmt.Errorf("saving the state: %w", err)
 	}
-	j.unsynced = false
 	return nil
+}
+
+// toSync returns the file if anything of it may not be durable.
+func (j *journal) toSync() *os.File {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !j.unsynced {
+		return nil
+	}
+	j.unsynced = false
+	return j.file
 }
 
 // Close syncs and closes the journal.

@@ -3,6 +3,9 @@ package sync
 import (
 	"context"
 	"errors"
+	"iter"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -42,7 +45,7 @@ func (e *Engine) flushLoop(ctx context.Context) {
 // it is time.
 func (e *Engine) flush() error {
 	if e.journal.WantsRewrite() {
-		return e.journal.Rewrite(e.records, e.cfg.Sink.Flush)
+		return e.journal.Rewrite(e.records(), e.cfg.Sink.Flush)
 	}
 	// The contents first: a record must not survive what it speaks of.
 	return errors.Join(e.cfg.Sink.Flush(), e.journal.Sync())
@@ -90,15 +93,30 @@ func (e *Engine) noteSaved(err error) {
 	}
 }
 
-// records returns what must survive a restart.
-func (e *Engine) records() []record {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	records := make([]record, 0, len(e.items))
-	for _, it := range e.items {
-		if r, ok := it.record(); ok {
-			records = append(records, r)
+// records yields what must survive a restart. It takes the items one by one, so
+// that nobody has to wait, and not all records are in memory at once.
+func (e *Engine) records() iter.Seq[record] {
+	return func(yield func(record) bool) {
+		for _, k := range e.keys() {
+			if r, ok := e.recordOf(k); ok && !yield(r) {
+				return
+			}
 		}
 	}
-	return records
+}
+
+func (e *Engine) keys() []key {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Collect(maps.Keys(e.items))
+}
+
+func (e *Engine) recordOf(k key) (record, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	it := e.items[k]
+	if it == nil {
+		return record{}, false
+	}
+	return it.record()
 }
