@@ -149,7 +149,12 @@ func TestDevInterruptedWhileItStarts(t *testing.T) {
 				d := startDev(t, nil, nil, "--walk")
 				d.awaitLine(0, moment)
 				d.signal(signal)
-				d.wait()
+				if code := d.wait(); code != 1 {
+					t.Errorf("it exited with %d", code)
+				}
+				if last := d.stderr.tail(2); last != "kingpin: interrupted\n" {
+					t.Errorf("its last word is %q", last)
+				}
 				d.mustLeaveNothing()
 			})
 		}

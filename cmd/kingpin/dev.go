@@ -53,7 +53,7 @@ func (a *app) runDev(ctx context.Context, options *devOptions) (err error) {
 	fleet := &devFleet{app: a}
 	defer func() { err = errors.Join(err, fleet.close(context.WithoutCancel(ctx))) }()
 	if err := fleet.start(ctx, options); err != nil {
-		return err
+		return orInterrupted(ctx, err)
 	}
 	monitorCtx, stopMonitor := context.WithCancel(ctx)
 	defer stopMonitor()
@@ -81,7 +81,7 @@ func (a *app) runDev(ctx context.Context, options *devOptions) (err error) {
 func (a *app) useDev(ctx context.Context, fleet *devFleet, options *devOptions, ended chan error) error {
 	if options.walk {
 		if err := a.walk(ctx, fleet); err != nil {
-			return err
+			return orInterrupted(ctx, err)
 		}
 		if !isTerminal(a.stdin) {
 			return nil
@@ -95,6 +95,15 @@ func (a *app) useDev(ctx context.Context, fleet *devFleet, options *devOptions, 
 	}
 	a.progress("stopping")
 	return nil
+}
+
+// orInterrupted returns err, unless the person has interrupted what it is of:
+// whatever failed then need not be explained.
+func orInterrupted(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return errors.New("interrupted")
+	}
+	return err
 }
 
 // progress tells the person what is going on.
