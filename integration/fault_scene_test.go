@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kingpinfs/kingpin/internal/devcluster"
-	"github.com/kingpinfs/kingpin/internal/devcluster/devtest"
 )
 
 const (
@@ -158,13 +157,6 @@ func (m *monitor) mustBeUntouched(before map[string]identity) {
 			m.t.Errorf("%s didn't change but was %+v and is %+v", name, was, is)
 		}
 	}
-}
-
-// ownS3 starts an S3 server that a test may hurt, and describes it.
-func ownS3(t testing.TB) (*devcluster.S3, s3Server) {
-	t.Helper()
-	server := devtest.S3(t)
-	return server, s3Server{server.Endpoint(), devtest.Bucket, "any-access-key", "any-secret-key"}
 }
 
 // proxyTo starts a proxy before a server, given as "host:port" or a URL, that is

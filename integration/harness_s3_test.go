@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"github.com/kingpinfs/kingpin/internal/devcluster"
 	"github.com/kingpinfs/kingpin/internal/devcluster/devtest"
 )
 
@@ -37,6 +38,13 @@ func versitygw(t testing.TB) s3Server {
 	t.Helper()
 	server, bucket := devtest.SharedVersityGW(t)
 	return s3Server{server.Endpoint(), bucket, server.AccessKey(), server.SecretKey()}
+}
+
+// ownS3 starts an S3 server that a test may hurt, and describes it.
+func ownS3(t testing.TB) (*devcluster.S3, s3Server) {
+	t.Helper()
+	server := devtest.S3(t)
+	return server, s3Server{server.Endpoint(), devtest.Bucket, "any-access-key", "any-secret-key"}
 }
 
 // eachS3 runs a test against both servers.
@@ -98,14 +106,6 @@ func (s rawS3) get(key string) object {
 		s.t.Fatalf("reading object %q: %v", key, err)
 	}
 	return object{string(body), aws.ToString(out.ContentType), out.Metadata}
-}
-
-// remove deletes an object.
-func (s rawS3) remove(key string) {
-	s.t.Helper()
-	if _, err := s.client.DeleteObject(context.Background(), &s3.DeleteObjectInput{Bucket: &s.bucket, Key: &key}); err != nil {
-		s.t.Fatalf("deleting object %q: %v", key, err)
-	}
 }
 
 // keys lists what begins with a prefix, sorted: at most a thousand.

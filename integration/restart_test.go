@@ -14,8 +14,8 @@ import (
 // at no moment nothing, and nothing older.
 func TestRestartServesTheLastThenTheNewest(t *testing.T) {
 	eachFace(t, func(t *testing.T, mode string) {
-		server := devtest.S3(t) // which this test hurts
-		f := newFleetOn(t, devtest.SharedZooKeeper(t), s3Server{server.Endpoint(), devtest.Bucket, "any-access-key", "any-secret-key"})
+		server, described := ownS3(t)
+		f := newFleetOn(t, devtest.SharedZooKeeper(t), described)
 		f.run("dependency", "create", "web.dep")
 		name := f.newConfig("spam", "large", "web.dep")
 		set := f.newServerset("search", "prod", "web.dep")

@@ -209,8 +209,8 @@ func TestWritersExcludeEachOther(t *testing.T) {
 	})
 
 	t.Run("ours holds the lock", func(t *testing.T) {
-		server := devtest.S3(t) // which this test hurts
-		f := newFleetOn(t, devtest.SharedZooKeeper(t), s3Server{server.Endpoint(), devtest.Bucket, "any-access-key", "any-secret-key"})
+		server, described := ownS3(t)
+		f := newFleetOn(t, devtest.SharedZooKeeper(t), described)
 		const zkPath, name = "/config/manageddata/test/x", "config.manageddata.test.x"
 		f.newConfig("test", "x")
 		f.put(name, "before")
