@@ -64,6 +64,9 @@ func (a *app) runDev(ctx context.Context, options *devOptions) (err error) {
 	}()
 	select {
 	case err := <-ended:
+		if err == nil {
+			err = orInterrupted(ctx, nil)
+		}
 		return err
 	case m := <-ready:
 		a.progress("%s", m.readyLine())
