@@ -43,6 +43,7 @@ type fakeFile struct {
 }
 
 func newFakeSink(t *testing.T, disk map[key][]byte) *fakeSink {
+	t.Helper()
 	return &fakeSink{t: t, disk: disk, files: map[key]*fakeFile{}}
 }
 

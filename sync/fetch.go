@@ -60,9 +60,9 @@ func (e *Engine) beginFetch(ctx context.Context, it *item, v store.Version) (con
 	if e.stages[StageS3].isAway() && !e.ration.Allow() {
 		return nil, nil, &store.Error{Op: "fetching version", Subject: string(v), Kind: store.Unavailable, Err: errRationed}
 	}
-	timeout := min(e.cfg.FetchTimeout, firstFetchTimeout<<min(it.failures, 10))
+	timeout := e.fetchTimeout(it)
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not done within %v", timeout))
-	f := &fetching{key: it.key, started: time.Now(), cancel: cancel, patient: it.gaveUp}
+	f := &fetching{key: it.key, started: time.Now(), timeout: timeout, cancel: cancel, patient: it.gaveUp}
 	it.fetch = f
 	e.fetches[f] = struct{}{}
 	return ctx, f, nil

@@ -48,6 +48,7 @@ func inBubble(t *testing.T, test func(b *box)) {
 }
 
 func newBox(t *testing.T) *box {
+	t.Helper()
 	b := &box{t: t, zk: newFakeZooKeeper(), s3: newFakeContents(), logs: &logRecorder{}}
 	b.sink = newFakeSink(t, map[key][]byte{})
 	b.zk.connected = true
