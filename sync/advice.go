@@ -3,7 +3,9 @@ package sync
 import (
 	"errors"
 	"fmt"
+	"strings"
 
+	"github.com/kingpinfs/kingpin/metaconfig"
 	"github.com/kingpinfs/kingpin/store"
 )
 
@@ -16,9 +18,43 @@ func withAdvice(err error, command string) error {
 // metaconfig.
 func (k key) republish() string {
 	if k.kind == metaconfigItem {
-		return "kingpin metaconfig set " + k.name + " FILE"
+		return "kingpin metaconfig set " + word(k.name) + " FILE"
 	}
-	return "kingpin config put " + k.name + " FILE"
+	return "kingpin config put " + word(k.name) + " FILE"
+}
+
+// word is a name as it stands in a command: people copy commands to shells, and
+// a name can be anything.
+func word(name string) string {
+	if strings.ContainsFunc(name, func(c rune) bool {
+		return (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && !strings.ContainsRune("-_./", c)
+	}) {
+		return "'" + strings.ReplaceAll(name, "'", `'\''`) + "'"
+	}
+	return name
+}
+
+// create is the command that creates a znode, where the fleet's names tell it,
+// and else what creates it.
+func create(path string) string {
+	parts := strings.Split(path, "/")
+	switch {
+	case len(parts) == 5 && strings.HasPrefix(path, "/config/manageddata/"):
+		return "kingpin metaconfig create-config " + word(parts[3]) + " " + word(parts[4])
+	case len(parts) == 4 && parts[1] == "discovery":
+		return "kingpin metaconfig create-serverset " + word(parts[2]) + " " + word(parts[3])
+	}
+	return "zkCli.sh create " + word(path)
+}
+
+// createMetaconfig is the command that creates a metaconfig of a name.
+func createMetaconfig(name string) string {
+	if path, err := metaconfig.ZKPathOf(name); err == nil {
+		if command := create(path); strings.HasPrefix(command, "kingpin ") {
+			return command
+		}
+	}
+	return "kingpin metaconfig set " + word(name) + " FILE"
 }
 
 // neverWritten is the error of a pointer that names no version.
@@ -44,5 +80,5 @@ func advisePublish(err error, by string) error {
 	if store.KindOf(err) != store.Invalid {
 		return err
 	}
-	return fmt.Errorf("%w: have the -f of metaconfig %q give the file another name, with: kingpin metaconfig set %s FILE", err, by, by)
+	return fmt.Errorf("%w: have the -f of metaconfig %q give the file another name, with: kingpin metaconfig set %s FILE", err, by, word(by))
 }

@@ -101,7 +101,7 @@ func (e *Engine) syncInlineConfig(it *item, now *view, p pointer) error {
 
 // configGone takes a file away when the fleet has deleted its znode.
 func (e *Engine) configGone(ctx context.Context, it *item, now *view, cause error) error {
-	cause = fmt.Errorf("%w; create it with: kingpin metaconfig create-config", cause)
+	cause = fmt.Errorf("%w; create it with: %s", cause, create(now.sub.ZKPath))
 	if !now.current {
 		return cause
 	}
@@ -112,6 +112,7 @@ func (e *Engine) configGone(ctx context.Context, it *item, now *view, cause erro
 		e.stats.PublishErrors.Add(1)
 		return publishError{err}
 	}
+	e.passed(StagePublish)
 	e.dropServed(it)
 	e.save(record{Kind: recordKind(it.key.kind), Name: it.key.name, Dropped: true})
 	e.log.Warn("deleted from the fleet; removed", "name", it.key.name)

@@ -222,7 +222,10 @@ func (e *Engine) Run(ctx context.Context) error {
 	group.Go(func() error { e.resyncLoop(ctx); return nil })
 	err := group.Wait()
 	e.stopSession()
-	return errors.Join(err, e.cfg.Sink.Flush(), e.journal.Close())
+	// What fails now has been said in the log, and harms nobody before the next
+	// start.
+	e.noteSaved(errors.Join(e.cfg.Sink.Flush(), e.journal.Close()))
+	return err
 }
 
 // Ready is closed when everything that can be served is served for the first

@@ -24,6 +24,7 @@ type fakeSink struct {
 
 	mu           sync.Mutex // guards all below
 	files        map[key]*fakeFile
+	closed       bool // nothing may be called any more
 	refuse       func(k key) error
 	flushes      int
 	allowOlder   bool // the ensemble has been restored from a backup
@@ -70,6 +71,9 @@ func (s *fakeSink) begin(k key) *fakeFile {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f := s.file(k)
+	if s.closed {
+		s.t.Errorf("%q is called after the end", k.name)
+	}
 	if f.busy {
 		s.t.Errorf("two calls at once for %q", k.name)
 	}
@@ -187,6 +191,9 @@ func (s *fakeSink) SetStatus(t metaconfig.Type, name string, status Status) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f := s.file(fileKey(t, name))
+	if s.closed {
+		s.t.Errorf("the status of %q is set after the end", name)
+	}
 	if f.entry == nil {
 		return
 	}
@@ -205,6 +212,12 @@ func (s *fakeSink) Flush() error {
 	defer s.mu.Unlock()
 	s.flushes++
 	return s.flushFailure
+}
+
+func (s *fakeSink) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
 }
 
 func (s *fakeSink) flushCount() int {

@@ -26,7 +26,7 @@ func (e *Engine) syncDependency(ctx context.Context, it *item) error {
 		}
 		// Nothing ever deletes a dependency on purpose: rather this is the
 		// wrong ensemble, or a wiped one. What it held stays.
-		return fmt.Errorf("%w; create it with: kingpin dependency create %s", err, it.key.name)
+		return fmt.Errorf("%w; create it with: kingpin dependency create %s", err, word(it.key.name))
 	}
 	if err != nil || stat.Pzxid == known {
 		return err
@@ -136,7 +136,8 @@ func (e *Engine) metaconfigGone(ctx context.Context, it *item, version store.Ver
 		}
 		e.applyMetaconfig(it, "", 0, nil, nil)
 	}
-	return fmt.Errorf("%w; create it with kingpin metaconfig create-config or create-serverset, or take it out of the dependency", cause)
+	return fmt.Errorf("%w; create it with: %s; or take it out of the dependency with: kingpin dependency remove NAME.dep %s",
+		cause, createMetaconfig(it.key.name), word(it.key.name))
 }
 
 // checkFleet returns an error if none of the box's dependencies exists: then

@@ -131,6 +131,31 @@ func TestUnsubscribedWhileDown(t *testing.T) {
 	})
 }
 
+// The box is told to follow another dependency. What the old one asked for goes
+// away, unless the new one doesn't exist: somebody may have mistyped it.
+func TestOtherDependencyAfterRestart(t *testing.T) {
+	withState(t, func(b *box) {
+		b.s3.setFault(nil)
+		b.config("test.y", "1.0", "y1")
+		b.cfg.Dependencies = []string{"other.dep"}
+		b.start()
+		b.zk.connect(true)
+		b.pass(time.Hour)
+		b.wantReady(true)
+		b.wantContent(keyX, "x1")
+		b.wantContent(keyS, lines(hosts(1, 3)))
+		b.wantLogged(1, "WARN", "other.dep", "not found")
+		b.depend("other.dep", keyY.name, keyS.name)
+		b.pass(time.Second)
+		b.wantContent(keyY, "y1")
+		b.wantNone(keyX)
+		b.wantContent(keyS, lines(hosts(1, 3)))
+		if got := b.sink.served(keyS); got != lines(hosts(1, 3)) {
+			t.Errorf("served were %q", got)
+		}
+	})
+}
+
 // An end that was torn off by a crash, and damage in between, cost no more than
 // what they hit.
 func TestDamagedJournal(t *testing.T) {

@@ -2,6 +2,7 @@ package sync
 
 import (
 	"math"
+	"slices"
 
 	"github.com/kingpinfs/kingpin/metaconfig"
 	"github.com/kingpinfs/kingpin/store"
@@ -43,7 +44,8 @@ func (e *Engine) dropDoubt(it *item) {
 // it told what the item asks for. mu must be held.
 func (e *Engine) answerDoubt(it *item, since uint64) {
 	wasBlind := e.isBlind(it.key)
-	if it.wanted && it.err != nil && it.trouble != (trouble{StageZooKeeper, store.NotFound}) {
+	gone := it.trouble == trouble{StageZooKeeper, store.NotFound}
+	if it.wanted && it.err != nil && (!gone || e.isRoot(it.key)) {
 		e.blind[it.key] = struct{}{}
 	} else {
 		delete(e.blind, it.key)
@@ -58,6 +60,12 @@ func (e *Engine) answerDoubt(it *item, since uint64) {
 	if hadDoubt || wasBlind {
 		e.retryRetiring()
 	}
+}
+
+// isRoot tells the dependencies that the box was told to follow. If one of them
+// doesn't exist, its name may be mistaken, or the ensemble.
+func (e *Engine) isRoot(k key) bool {
+	return k.kind == dependencyItem && slices.Contains(e.cfg.Dependencies, k.name)
 }
 
 func (e *Engine) isBlind(k key) bool {

@@ -27,10 +27,10 @@ func (e *Engine) syncServerset(ctx context.Context, it *item) error {
 	switch {
 	case gone && now.current:
 		// As suspicious as an empty list, and handled as one.
-		err = missingServerset(err)
+		err = missingServerset(err, path)
 		stat.Pzxid = now.known + 1
 	case gone:
-		return missingServerset(err)
+		return missingServerset(err, path)
 	case err != nil:
 		return err
 	}
@@ -56,8 +56,8 @@ func (e *Engine) syncServerset(ctx context.Context, it *item) error {
 	return err
 }
 
-func missingServerset(err error) error {
-	return fmt.Errorf("%w; create it with: kingpin metaconfig create-serverset", err)
+func missingServerset(err error, path string) error {
+	return fmt.Errorf("%w; create it with: %s", err, create(path))
 }
 
 // judge asks the guard whether a list may be served. If not, what is served

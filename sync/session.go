@@ -22,6 +22,9 @@ var (
 func (e *Engine) Connected(newSession bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.stopped {
+		return
+	}
 	first := !e.everSeen
 	e.connected, e.everSeen, e.away = true, true, false
 	if e.lostTimer != nil {
