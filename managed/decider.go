@@ -1,6 +1,7 @@
 package managed
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,11 +26,20 @@ const MaxDecider = 100
 // maxNameLen is what file systems allow for one name, in bytes.
 const maxNameLen = 255
 
+// BadDecider is an entry of the deciders that is none.
+type BadDecider struct {
+	Name string // as it was found
+	Err  error  // what is wrong with it
+}
+
+// String names the entry and says what is wrong with it.
+func (b BadDecider) String() string { return fmt.Sprintf("%q: %v", shorten(b.Name), b.Err) }
+
 // ParseDecider reads the deciders' text: a JSON object of names and whole
 // numbers from 0 to 100. An empty text, as of a value never written, holds
-// none. skipped says, sorted, which entries are no deciders and why: they are
+// none. skipped are, sorted by name, the entries that are no deciders: they are
 // left out. The error is Invalid if the text is no JSON object at all.
-func ParseDecider(content []byte) (values map[string]int, skipped []string, err error) {
+func ParseDecider(content []byte) (values map[string]int, skipped []BadDecider, err error) {
 	values = make(map[string]int)
 	if len(content) == 0 {
 		return values, nil, nil
@@ -50,12 +60,12 @@ func ParseDecider(content []byte) (values map[string]int, skipped []string, err 
 			err = CheckDeciderName(name)
 		}
 		if err != nil {
-			skipped = append(skipped, fmt.Sprintf("%q: %v", shorten(name), err))
+			skipped = append(skipped, BadDecider{name, err})
 			continue
 		}
 		values[name] = value
 	}
-	slices.Sort(skipped)
+	slices.SortFunc(skipped, func(a, b BadDecider) int { return cmp.Compare(a.Name, b.Name) })
 	return values, skipped, nil
 }
 

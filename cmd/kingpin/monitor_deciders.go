@@ -27,21 +27,23 @@ type deciderFiles struct {
 	volume *kpfs.Volume
 	log    *slog.Logger
 
-	mu    sync.Mutex      // guards names
-	names map[string]bool // of the files that there are, relative to the volume
+	mu      sync.Mutex      // guards the rest
+	names   map[string]bool // of the files that there are, relative to the volume
+	problem string          // what is wrong with the config; "" if nothing is
 }
+
+// deciderAdvice is how what is wrong with the deciders is mended.
+const deciderAdvice = "; mend it with: kingpin config put " + deciderConfig + " FILE"
 
 // publish makes the files what the config says. A file whose value is as
 // before stays as it is, so that its time changes when its value does. A config
-// that isn't understood leaves them all as they are.
+// that isn't understood leaves them all as they are, and a decider with a bad
+// value leaves its own.
 func (d *deciderFiles) publish(e kpsync.Entry) error {
 	values, skipped, err := managed.ParseDecider(e.Content)
+	d.complain(err, skipped)
 	if err != nil {
-		d.log.Warn("the deciders aren't understood; their files stay as they were. Mend them with `kingpin config put "+deciderConfig+" FILE`", "error", err)
 		return nil
-	}
-	if len(skipped) > 0 {
-		d.log.Warn("deciders left out: they need lower-case names and integers from 0 to 100", "deciders", skipped)
 	}
 	wanted := map[string]bool{}
 	var errs []error
@@ -54,6 +56,11 @@ func (d *deciderFiles) publish(e kpsync.Entry) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	for _, bad := range skipped {
+		if file := deciderDir + "/" + bad.Name; d.names[file] {
+			wanted[file] = true // with the last good value
+		}
+	}
 	for file := range d.names {
 		if wanted[file] {
 			continue
@@ -67,28 +74,72 @@ func (d *deciderFiles) publish(e kpsync.Entry) error {
 	return errors.Join(errs...)
 }
 
+// complain says what is wrong with the config, if that is news, and keeps it for
+// the status.
+func (d *deciderFiles) complain(err error, skipped []managed.BadDecider) {
+	problem := ""
+	switch {
+	case err != nil:
+		problem = fmt.Sprintf("%s isn't understood, and the files of the deciders stay as they were: %v%s", deciderConfig, err, deciderAdvice)
+	case len(skipped) > 0:
+		var all []string
+		for _, bad := range skipped {
+			all = append(all, bad.String())
+		}
+		problem = fmt.Sprintf("%s holds what is no decider, which needs a lower-case name and an integer from 0 to %d, and is left out: %s%s",
+			deciderConfig, managed.MaxDecider, strings.Join(abbreviate(all), ", "), deciderAdvice)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if problem != "" && problem != d.problem {
+		d.log.Warn(problem)
+	}
+	d.problem = problem
+}
+
+// warning returns what is wrong with the deciders now; "" if nothing is.
+func (d *deciderFiles) warning() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.problem
+}
+
 // adopt serves, as e says, what an earlier process left of the files. The
 // directory is the monitor's alone: what else is in it belonged to deciders that
-// are gone.
+// are gone, unless e doesn't tell.
 func (d *deciderFiles) adopt(e kpsync.Entry) error {
-	values, _, err := managed.ParseDecider(e.Content)
-	if err != nil {
-		return fmt.Errorf("reading %s: %w", deciderConfig, err)
+	values, skipped, err := managed.ParseDecider(e.Content)
+	bad := map[string]bool{}
+	for _, b := range skipped {
+		bad[deciderDir+"/"+b.Name] = true
 	}
-	for name, value := range values {
-		file := deciderDir + "/" + name
-		content, info, err := d.volume.ReadPlain(file)
-		if err == nil && string(content) == managed.RenderDeciderValue(value) {
-			d.volume.Adopt(file, kpfs.Entry{Content: content, ModTime: info.ModTime(), Version: e.Version, ZKPath: e.ZKPath})
-		}
-	}
-	errs := []error{d.publish(e)}
+	var errs []error
 	for _, file := range d.volume.Foreign() {
-		if strings.HasPrefix(file, deciderDir+"/") {
+		name, ours := strings.CutPrefix(file, deciderDir+"/")
+		if !ours {
+			continue
+		}
+		value, wanted := values[name]
+		content, info, readErr := d.volume.ReadPlain(file)
+		switch {
+		case readErr == nil && (err != nil || bad[file] || wanted && string(content) == managed.RenderDeciderValue(value)):
+			d.keep(file, kpfs.Entry{Content: content, ModTime: info.ModTime(), Version: e.Version, ZKPath: e.ZKPath})
+		case !wanted:
 			errs = append(errs, d.volume.Remove(file))
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, d.publish(e))...)
+}
+
+// keep serves what lies in a file's place.
+func (d *deciderFiles) keep(file string, e kpfs.Entry) {
+	d.volume.Adopt(file, e)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.names == nil {
+		d.names = map[string]bool{}
+	}
+	d.names[file] = true
 }
 
 func (d *deciderFiles) publishOne(file string, e kpfs.Entry) error {

@@ -31,6 +31,7 @@ type monitor struct {
 
 	configs    *kpfs.Volume
 	serversets *kpfs.Volume
+	sink       *fileSink
 	zk         *zkconn.Conn
 	s3         *s3blob.Client
 	engine     *kpsync.Engine
@@ -122,11 +123,12 @@ func (m *monitor) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	m.sink = newFileSink(m.configs, m.serversets, m.log)
 	m.engine = kpsync.New(kpsync.Config{
 		Dependencies:  m.options.dependencies,
 		ZooKeeper:     m.zk,
 		Contents:      store.New(m.zk, m.s3, store.Options{MaxContent: int64(m.options.maxContent)}),
-		Sink:          newFileSink(m.configs, m.serversets, m.log),
+		Sink:          m.sink,
 		StateDir:      m.options.stateDir,
 		Resync:        m.options.resync,
 		SessionSpread: m.options.sessionSpread,
@@ -284,6 +286,9 @@ func (m *monitor) describe() admin.Status {
 		if foreign := volume.Foreign(); len(foreign) > 0 {
 			status.Warnings = append(status.Warnings, fmt.Sprintf("%s holds files that aren't the monitor's: %q", m.dirOf(volume), abbreviate(foreign)))
 		}
+	}
+	if warning := m.sink.deciders.warning(); warning != "" {
+		status.Warnings = append(status.Warnings, warning)
 	}
 	return status
 }
