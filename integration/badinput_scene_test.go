@@ -25,6 +25,16 @@ func newCompany(f *fleet, cfg monitorConfig) *company {
 	return &company{f, f.startFaces(cfg), good, 1}
 }
 
+// restart ends the monitors and starts them again.
+func (c *company) restart() {
+	c.f.t.Helper()
+	for i, m := range c.faces {
+		m.terminate()
+		c.faces[i] = c.f.launchFace(m.mode, monitorConfig{Dirs: m.dirs})
+		c.faces[i].awaitReady()
+	}
+}
+
 // mustGoOn checks that the good config can change, and that nothing has died.
 func (c *company) mustGoOn() {
 	c.f.t.Helper()
