@@ -154,11 +154,7 @@ func (m *monitor) mount(ctx context.Context) error {
 			return err
 		}
 		face, why := volume.Face()
-		level := slog.LevelInfo
-		if why != "" {
-			level = slog.LevelWarn
-		}
-		m.log.Log(ctx, level, "serving", "dir", m.dirOf(volume), "mode", face.String(), "reason", why)
+		m.log.Info("serving", "dir", m.dirOf(volume), "mode", face.String(), "reason", why)
 		if foreign := volume.Foreign(); len(foreign) > 0 {
 			m.log.Warn("the directory holds files that aren't the monitor's; they are left alone, and hidden while a FUSE mount covers them",
 				"dir", m.dirOf(volume), "files", abbreviate(foreign))
