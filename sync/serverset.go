@@ -38,7 +38,7 @@ func (e *Engine) syncServerset(ctx context.Context, it *item) error {
 	e.reportBadMembers(it, bad)
 	serve, held := e.judge(it, now.sub, stat.Pzxid, offered)
 	if held {
-		return nil
+		return err // of a znode that is gone, else nil
 	}
 	content := serverset.Render(serve)
 	if now.current && now.serving.is(content) {

@@ -1,6 +1,9 @@
 package sync
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // State says how what is served relates to what the fleet says.
 type State string
@@ -33,6 +36,8 @@ func (it *item) isHeld() bool { return it.guardState != nil && it.held }
 // problem says why what is served may not be the newest. mu must be held.
 func (e *Engine) problem(it *item) error {
 	switch {
+	case it.err != nil && it.isHeld():
+		return fmt.Errorf("held back: %s; %w", it.heldReason, it.err)
 	case it.err != nil:
 		return it.err
 	case e.away:
