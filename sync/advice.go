@@ -29,7 +29,10 @@ func word(name string) string {
 	if strings.ContainsFunc(name, func(c rune) bool {
 		return (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && !strings.ContainsRune("-_./", c)
 	}) {
-		return "'" + strings.ReplaceAll(name, "'", `'\''`) + "'"
+		name = "'" + strings.ReplaceAll(name, "'", `'\''`) + "'"
+	}
+	if strings.HasPrefix(name, "-") {
+		return "-- " + name
 	}
 	return name
 }

@@ -33,7 +33,8 @@ func (e *Engine) syncDependency(ctx context.Context, it *item) error {
 	}
 	members, bad := checkMembers(names)
 	if len(bad) > 0 {
-		e.log.Warn("members of a dependency can't be names of metaconfigs and are ignored", "dependency", it.key.name, "members", bad)
+		e.log.Warn("members of a dependency can't be names of metaconfigs and are ignored; take them out with: kingpin dependency remove "+word(it.key.name)+" MEMBER",
+			"dependency", it.key.name, "members", bad)
 	}
 	e.log.Debug("dependency read", "dependency", it.key.name, "members", len(members))
 	e.save(e.applyMembers(it, members, stat.Pzxid))
@@ -136,8 +137,24 @@ func (e *Engine) metaconfigGone(ctx context.Context, it *item, version store.Ver
 		}
 		e.applyMetaconfig(it, "", 0, nil, nil)
 	}
-	return fmt.Errorf("%w; create it with: %s; or take it out of the dependency with: kingpin dependency remove NAME.dep %s",
-		cause, createMetaconfig(it.key.name), word(it.key.name))
+	return fmt.Errorf("%w; create it with: %s; or take it out of the dependency with: kingpin dependency remove %s %s",
+		cause, createMetaconfig(it.key.name), word(e.parentOf(it.key)), word(it.key.name))
+}
+
+// parentOf returns a dependency that has a member.
+func (e *Engine) parentOf(member key) string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var parents []string
+	for k, it := range e.items {
+		if k.kind == dependencyItem && slices.Contains(it.nodeState.members, member.name) {
+			parents = append(parents, k.name)
+		}
+	}
+	if len(parents) == 0 {
+		return "NAME.dep"
+	}
+	return slices.Min(parents)
 }
 
 // checkFleet returns an error if none of the box's dependencies exists: then
