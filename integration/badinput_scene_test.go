@@ -25,12 +25,12 @@ func newCompany(f *fleet, cfg monitorConfig) *company {
 	return &company{f, f.startFaces(cfg), good, 1}
 }
 
-// restart ends the monitors and starts them again.
-func (c *company) restart() {
+// restart ends the monitors and starts them again, with further arguments.
+func (c *company) restart(args ...string) {
 	c.f.t.Helper()
 	for i, m := range c.faces {
 		m.terminate()
-		c.faces[i] = c.f.launchFace(m.mode, monitorConfig{Dirs: m.dirs})
+		c.faces[i] = c.f.launchFace(m.mode, monitorConfig{Dirs: m.dirs, Args: args})
 		c.faces[i].awaitReady()
 	}
 }
