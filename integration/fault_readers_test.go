@@ -58,7 +58,7 @@ type readers struct {
 
 // readPause is how long a reader waits between two reads: the machine has other
 // things to do.
-const readPause = time.Millisecond
+const readPause = 5 * time.Millisecond
 
 // watchReads reads a monitor's configs, which must hold numbered contents, from
 // two goroutines each, until stop or the test's end.

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -50,7 +51,7 @@ func TestS3DownDuringAChange(t *testing.T) {
 		{"stops in the middle of a content", proxy.Addr(), func() {
 			server.SetFault(forReads(devcluster.Fault{Stall: true, BodyBytes: contentSize / 2}))
 		}},
-		{"breaks off in the middle of a content", `after 32768 bytes`, func() {
+		{"breaks off in the middle of a content", fmt.Sprintf("after %d bytes", contentSize/2), func() {
 			server.SetFault(forReads(devcluster.Fault{Cut: true, BodyBytes: contentSize / 2}))
 		}},
 	} {

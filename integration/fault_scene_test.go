@@ -24,7 +24,7 @@ const (
 	// pointers is where the configs of these tests are.
 	pointers = "/config/manageddata/fault/"
 	// contentSize is how large their contents are, unless a test says otherwise.
-	contentSize = 64 << 10
+	contentSize = 16 << 10
 )
 
 // subscribe makes boxDep list a metaconfig for each config of these names,
