@@ -213,7 +213,7 @@ func (m *monitor) readyLine() string {
 	snapshot := m.engine.Snapshot()
 	face, why := m.face()
 	line := fmt.Sprintf("ready mode=%s configs=%d serversets=%d", face, served(snapshot.Configs), served(snapshot.Serversets))
-	if why != "" {
+	if why != "" && m.options.mode != kpfs.Plain {
 		line += " reason=" + strconv.Quote(why)
 	}
 	return line
