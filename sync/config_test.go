@@ -158,6 +158,46 @@ func TestOldVersionFromALaggingServer(t *testing.T) {
 	})
 }
 
+// The pointer goes to another version and back, which is no new version, but
+// the server that shows what was between is known to lag.
+func TestPointerGoesThereAndBack(t *testing.T) {
+	withConfig(t, func(b *box) {
+		ref := configRef("test.x")
+		b.s3.setFault(func(key string) error {
+			if key == ref.Key("2.0") {
+				return unavailable(key)
+			}
+			return nil
+		})
+		b.config("test.x", "2.0", "x2")
+		b.settle()
+		between := b.zk.now()
+		b.zk.set(ref.Path, "1.0")
+		b.settle()
+		b.wantState(keyX, Fresh, "")
+		b.s3.setFault(nil)
+		for _, restart := range []bool{false, true} {
+			b.zk.expire()
+			if restart {
+				b.end()
+			}
+			b.zk.lagAt(between)
+			if restart {
+				b.zk.connected = true
+				b.start()
+			} else {
+				b.zk.connect(true)
+			}
+			b.pass(10 * time.Second)
+			b.wantState(keyX, Fresh, "")
+			if got := b.sink.served(keyX); got != "x1" {
+				t.Errorf("served were %q", got)
+			}
+			b.zk.lag(false)
+		}
+	})
+}
+
 // A server that lags doesn't bring back what has been deleted.
 func TestDeletedConfigFromALaggingServer(t *testing.T) {
 	withConfig(t, func(b *box) {
@@ -172,6 +212,44 @@ func TestDeletedConfigFromALaggingServer(t *testing.T) {
 		b.wantNone(keyX)
 		if got := b.sink.served(keyX); got != "x1" {
 			t.Errorf("served were %q", got)
+		}
+	})
+}
+
+func TestDeletedMetaconfigFromALaggingServer(t *testing.T) {
+	withConfig(t, func(b *box) {
+		old := b.zk.now()
+		b.zk.remove(metaconfig.Path(keyX.name))
+		b.settle()
+		b.wantNone(keyX)
+		b.zk.expire()
+		b.zk.lagAt(old)
+		b.zk.connect(true)
+		b.pass(10 * time.Second)
+		b.wantNone(keyX)
+		if got := b.sink.served(keyX); got != "x1" {
+			t.Errorf("served were %q", got)
+		}
+	})
+}
+
+// The ensemble has been restored from a backup: it knows an older metaconfig.
+func TestMetaconfigFromABackup(t *testing.T) {
+	withConfig(t, func(b *box) {
+		path := metaconfig.Path(keyX.name)
+		b.s3.put(metaconfigRef(keyX.name), "0.5", "[]")
+		b.metaconfig(keyX.name, "2.0", "["+configEntry(keyX.name, configRef("test.x").Path, "")+"]")
+		b.settle()
+		b.zk.mu.Lock()
+		backup := b.zk.znodes[path][0]
+		backup.data = "0.5"
+		b.zk.znodes[path] = []revision{backup}
+		b.zk.mu.Unlock()
+		b.engine.Reread(path)
+		b.settle()
+		b.wantContent(keyX, "x1")
+		if m := b.engine.Snapshot().Metaconfigs; len(m) != 1 || !strings.Contains(m[0].Err, "older version") {
+			t.Errorf("metaconfigs: %v", m)
 		}
 	})
 }
@@ -275,6 +353,11 @@ func TestObjectComesLate(t *testing.T) {
 func TestConfigNamesAnotherZnode(t *testing.T) {
 	withConfig(t, func(b *box) {
 		other := configRef("test.other")
+		defer func(before int) {
+			if b.zk.syncs != before {
+				t.Error("the new znode is held against the zxid of the old one")
+			}
+		}(b.zk.syncs)
 		b.metaconfig(keyX.name, "2.0", "["+configEntry(keyX.name, other.Path, "")+"]")
 		b.settle()
 		b.wantContent(keyX, "x1")
@@ -471,6 +554,34 @@ func TestSharedObject(t *testing.T) {
 	})
 }
 
+// One of those that wait for an object has no use for it any more; the other
+// gets it all the same.
+func TestSharedDownloadIsEnded(t *testing.T) {
+	inBubble(t, func(b *box) {
+		entry := func(k key, ref store.Ref) string {
+			return fmt.Sprintf(`{"zk_path": %q, "command": "zk_download_data.py -f /var/config/%s --from-s3 /shared"}`, ref.Path, k.name)
+		}
+		x, y := configRef("test.x"), configRef("test.y")
+		b.metaconfig("m", "1.0", "["+entry(keyX, x)+", "+entry(keyY, y)+"]")
+		b.depend(boxDependency, "m")
+		shared := store.Ref{Path: x.Path, Prefix: "shared"}
+		b.s3.put(shared, "1.0", "one")
+		b.s3.put(shared, "2.0", "two")
+		b.s3.setHang(func(key string) bool { return key == shared.Key("1.0") })
+		b.zk.set(x.Path, "1.0")
+		b.start()
+		b.pass(100 * time.Millisecond)
+		b.zk.set(y.Path, "1.0") // waits for the same download
+		b.pass(100 * time.Millisecond)
+		b.s3.setHang(nil)
+		b.zk.set(x.Path, "2.0")
+		b.pass(1100 * time.Millisecond)
+		b.wantContent(keyX, "two")
+		b.wantContent(keyY, "one")
+		b.wantLogged(0, "WARN", "shared")
+	})
+}
+
 // A poisonous value takes nothing else away.
 func TestPanicWhilePublishing(t *testing.T) {
 	withConfig(t, func(b *box) {
@@ -490,6 +601,7 @@ func TestPanicWhilePublishing(t *testing.T) {
 			t.Error("no panic was counted")
 		}
 		b.wantState(keyX, Stale, "defect")
+		b.checkBooks()
 		b.sink.setRefuse(nil)
 		b.pass(40 * time.Second)
 		b.wantContent(keyX, "x2")

@@ -330,6 +330,29 @@ func TestMissingObjectAmongOthers(t *testing.T) {
 	})
 }
 
+// Downloads get more time after each failure, but not all of them while S3 is
+// away.
+func TestFetchTimeout(t *testing.T) {
+	e := New(Config{Workers: 4})
+	it := newItem(keyX)
+	want := []time.Duration{5 * time.Second, 10 * time.Second, 20 * time.Second, 30 * time.Second, 30 * time.Second}
+	for failures, want := range want {
+		it.failures = failures
+		if got := e.fetchTimeout(it); got != want {
+			t.Errorf("after %d failures %v, want %v", failures, got, want)
+		}
+	}
+	e.fetches[&fetching{timeout: 30 * time.Second}] = struct{}{}
+	e.fetches[&fetching{timeout: 10 * time.Second}] = struct{}{}
+	if got := e.fetchTimeout(it); got != 30*time.Second {
+		t.Errorf("beside two long ones %v", got)
+	}
+	e.stages[StageS3].silent = awayAfter
+	if got := e.fetchTimeout(it); got != firstFetchTimeout {
+		t.Errorf("beside two long ones, with S3 away, %v", got)
+	}
+}
+
 func TestRetryIn(t *testing.T) {
 	away := trouble{StageS3, store.Unavailable}
 	missing := trouble{StageS3, store.NotFound}

@@ -2,6 +2,7 @@ package sync
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -232,6 +233,31 @@ func TestFileMovesBetweenMetaconfigs(t *testing.T) {
 	})
 }
 
+// The new metaconfig is being fetched when it is changed to one that asks for
+// the file: what has been fetched doesn't say yet that nothing asks for it.
+func TestFileMovesToAMetaconfigThatIsBeingRead(t *testing.T) {
+	withConfig(t, func(b *box) {
+		b.metaconfig("other", "1.0", "[]")
+		b.depend(boxDependency, "other")
+		b.settle()
+		b.s3.setDelay(func(key string) time.Duration {
+			if strings.Contains(key, "other") {
+				return 500 * time.Millisecond
+			}
+			return 0
+		})
+		b.metaconfig("other", "2.0", "[]")
+		b.pass(100 * time.Millisecond)
+		b.metaconfig("other", "3.0", "["+configEntry(keyX.name, configRef("test.x").Path, "")+"]")
+		b.metaconfig(keyX.name, "2.0", "[]")
+		b.pass(10 * time.Second)
+		b.wantContent(keyX, "x1")
+		if got := b.sink.served(keyX); got != "x1" {
+			t.Errorf("served were %q, the file was away meanwhile", got)
+		}
+	})
+}
+
 func TestTwoMetaconfigsOfOneFile(t *testing.T) {
 	inBubble(t, func(b *box) {
 		b.config("test.x", "1.0", "x")
@@ -356,6 +382,9 @@ func TestMetaconfigIsDeleted(t *testing.T) {
 		b.settle()
 		b.wantNone(keyX)
 		b.wantLogged(1, "WARN", "metaconfig create-config")
+		if left, _ := parseJournal(b.readJournal()); len(left) != 1 {
+			t.Errorf("of what is gone these records are left: %+v", left)
+		}
 		b.restart()
 		b.settle()
 		b.wantReady(true)
@@ -489,6 +518,9 @@ func TestDroppedAndAddedAgain(t *testing.T) {
 			b.settle()
 			b.wantNone(keyX)
 			b.wantNone(keyS)
+			if left, _ := parseJournal(b.readJournal()); len(left) != 1 || left[0].Name != boxDependency {
+				t.Errorf("of what is gone these records are left: %+v", left)
+			}
 			if i == 1 {
 				b.restart()
 				b.settle()

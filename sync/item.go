@@ -67,6 +67,7 @@ type item struct {
 	gaveUp   bool // we ended its last download
 
 	notified  time.Time // when ZooKeeper last spoke of a change
+	begun     time.Time // when the last attempt began
 	processed time.Time // when the last attempt ended
 	synced    time.Time // when what is served was last known to be current
 

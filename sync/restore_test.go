@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -226,6 +227,32 @@ func TestAnyRecordIsLost(t *testing.T) {
 	})
 }
 
+// All records are lost but those of the files: none is taken away before it is
+// known what asks for it.
+func TestAllOtherRecordsAreLost(t *testing.T) {
+	withState(t, func(b *box) {
+		var kept []byte
+		for line := range bytes.Lines(b.readJournal()) {
+			if r, ok := decodeRecord(line); ok && r.File != nil {
+				kept = append(kept, line...)
+			}
+		}
+		b.writeJournal(kept)
+		b.s3.setFault(nil)
+		b.s3.setDelay(always(100 * time.Millisecond))
+		b.start()
+		b.zk.latency = 100 * time.Millisecond
+		b.zk.connect(true)
+		b.pass(time.Minute)
+		b.wantReady(true)
+		b.wantState(keyX, Fresh, "")
+		b.wantState(keyS, Fresh, "")
+		if x, s := b.sink.served(keyX), b.sink.served(keyS); x != "x1" || s != lines(hosts(1, 3)) {
+			t.Errorf("served were %q and %q", x, s)
+		}
+	})
+}
+
 // The same for records of files that are unsubscribed meanwhile: they go away
 // in the end.
 func TestLostMetaconfigRecordOfAnUnsubscribedFile(t *testing.T) {
@@ -327,6 +354,89 @@ func TestMissingAndUnreadableFile(t *testing.T) {
 		b.settle()
 		b.wantContent(keyX, "x1")
 	})
+}
+
+// Before readers can see a version its record is on disk, beside that of the
+// one before, even in a journal that has been written anew in that moment.
+func TestRecordPrecedesContent(t *testing.T) {
+	for _, rewrite := range []bool{false, true} {
+		withConfig(t, func(b *box) {
+			b.sink.setDuring(func(key) {
+				if rewrite {
+					if err := b.engine.journal.Rewrite(b.engine.records(), func() error { return nil }); err != nil {
+						t.Error(err)
+					}
+				}
+				records, _ := parseJournal(b.readJournal())
+				for _, r := range records {
+					if r.File == nil {
+						continue
+					}
+					if old, ok := r.match([]byte("x1")); !ok || old.Version != "1.0" {
+						t.Errorf("the old content is %+v (%v)", old, ok)
+					}
+					if next, ok := r.match([]byte("x2")); !ok || next.Version != "2.0" {
+						t.Errorf("the new content is %+v (%v)", next, ok)
+					}
+				}
+			})
+			b.config("test.x", "2.0", "x2")
+			b.settle()
+			b.wantContent(keyX, "x2")
+		})
+	}
+}
+
+// What is appended while the journal is written anew is in it, after what it
+// replaces, and the journal takes its place after the contents are durable.
+func TestAppendDuringRewrite(t *testing.T) {
+	b := newBox(t)
+	j, _, err := openJournal(b.cfg.StateDir, b.cfg.Logger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(version string) record {
+		return record{Kind: recordMetaconfig, Name: "m", Version: version, Content: []byte("[]")}
+	}
+	if err := j.Append(at("1.0")); err != nil {
+		t.Error(err)
+	}
+	before := b.readJournal()
+	flushed := false
+	err = j.Rewrite(slices.Values([]record{at("2.0")}), func() error {
+		flushed = true
+		if got := b.readJournal(); !bytes.Equal(got, before) {
+			t.Errorf("before the flush the journal is %q", got)
+		}
+		return j.Append(at("3.0"))
+	})
+	if err != nil || !flushed {
+		t.Errorf("flushed %v: %v", flushed, err)
+	}
+	if err := j.Append(at("4.0")); err != nil {
+		t.Error(err)
+	}
+	if n := bytes.Count(b.readJournal(), []byte("\n")); n != 3 {
+		t.Errorf("the journal has %d records", n)
+	}
+	if records, damaged := parseJournal(b.readJournal()); len(records) != 1 || damaged != 0 || records[0].Version != "4.0" {
+		t.Errorf("records %v, %d damaged", records, damaged)
+	}
+	if err := j.Rewrite(slices.Values([]record{at("5.0")}), func() error { return errors.New("input/output error") }); err == nil {
+		t.Error("the contents aren't durable, and the journal was replaced all the same")
+	}
+	if err := j.Close(); err != nil {
+		t.Error(err)
+	}
+	if records, _ := parseJournal(b.readJournal()); records[0].Version != "4.0" {
+		t.Errorf("after a failure there are %v", records)
+	}
+	if err := j.Append(at("6.0")); err == nil {
+		t.Error("a closed journal was written to")
+	}
+	if err := j.Rewrite(slices.Values([]record{at("7.0")}), func() error { return nil }); err == nil {
+		t.Error("a closed journal was written anew")
+	}
 }
 
 func TestJournalIsCompacted(t *testing.T) {

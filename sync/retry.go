@@ -86,9 +86,17 @@ func (e *Engine) conclude(it *item, since uint64, err error) {
 		return // it has been retired
 	}
 	t := troubleOf(err)
-	if t == (trouble{StageZooKeeper, store.Unavailable}) && !e.connected {
-		it.parked = true // it failed with the connection, and will be read when that is back
-		return
+	if t == (trouble{StageZooKeeper, store.Unavailable}) {
+		switch {
+		case !e.connected:
+			it.parked = true // it failed with the connection, and will be read when that is back
+			return
+		case it.failures == 0 && now.Sub(it.begun) < disconnectGrace:
+			// Perhaps the connection is lost, and we don't know it yet.
+			it.failures++
+			e.addAfter(it.key, firstRetry)
+			return
+		}
 	}
 	news := t != it.trouble || (err == nil) != (it.err == nil)
 	it.err, it.trouble = err, t

@@ -72,8 +72,9 @@ func TestServersetMembers(t *testing.T) {
 
 func TestServersetHeldAndRecovered(t *testing.T) {
 	withServerset(t, func(b *box) {
-		b.shrink()
 		synced := b.fileStatus(keyS).SyncedAt
+		b.pass(time.Minute)
+		b.shrink()
 		b.pass(time.Minute)
 		b.wantContent(keyS, lines(hosts(1, 10)))
 		b.wantLogged(1, "WARN suspicious", keyS.name, "kingpin serverset accept "+keyS.name)
@@ -260,6 +261,64 @@ func TestRestartWhileHeld(t *testing.T) {
 		b.wantContent(keyS, lines(hosts(1, 10)))
 		b.pass(time.Minute) // five in all: the clock went on
 		b.wantContent(keyS, lines(hosts(1, 2)))
+	})
+}
+
+// The list changed while it was held: after a restart the hold counts from then.
+func TestRestartWhileAnotherListIsHeld(t *testing.T) {
+	withServerset(t, func(b *box) {
+		b.shrink()
+		b.pass(3 * time.Minute)
+		b.serverset("search.prod", hosts(1, 3)...)
+		b.pass(time.Minute)
+		b.restart()
+		b.settle()
+		b.wantHeld(hosts(1, 10), hosts(1, 3))
+		b.pass(3 * time.Minute)
+		b.wantContent(keyS, lines(hosts(1, 10)))
+		b.pass(time.Minute + time.Second)
+		b.wantContent(keyS, lines(hosts(1, 3)))
+	})
+}
+
+// A list from between, that a server which lags shows, ends no hold.
+func TestHeldServersetAndALaggingServer(t *testing.T) {
+	withServerset(t, func(b *box) {
+		b.serverset("search.prod", hosts(1, 4)...)
+		b.settle()
+		b.wantHeld(hosts(1, 10), hosts(1, 4))
+		path := serversetPath("search.prod")
+		b.zk.set(path+"/"+memberOf("10.0.0.5:80"), "")
+		b.zk.lag(true) // half are there, for a moment
+		between := b.zk.now()
+		b.zk.remove(path + "/" + memberOf("10.0.0.5:80"))
+		b.zk.lag(false)
+		b.settle()
+		if got, _ := b.sink.content(keyS); got == lines(hosts(1, 5)) {
+			return // the moment was long enough to be seen
+		}
+		b.zk.expire()
+		b.zk.lagAt(between)
+		b.zk.connect(true)
+		b.pass(10 * time.Second)
+		b.wantHeld(hosts(1, 10), hosts(1, 4))
+	})
+}
+
+// A panic while a serverset is published leaves what readers see and what the
+// guard holds it against the same.
+func TestPanicWhilePublishingServerset(t *testing.T) {
+	withServerset(t, func(b *box) {
+		b.sink.setRefuse(func(key) error { panic("poison") })
+		b.serverset("search.prod", hosts(1, 6)...)
+		b.settle()
+		if f := b.fileStatus(keyS); len(f.Endpoints) != 10 {
+			t.Errorf("served are %v", f.Endpoints)
+		}
+		b.checkBooks()
+		b.sink.setRefuse(nil)
+		b.pass(time.Minute)
+		b.wantContent(keyS, lines(hosts(1, 6)))
 	})
 }
 

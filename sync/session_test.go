@@ -137,6 +137,26 @@ func TestHangingConnection(t *testing.T) {
 	})
 }
 
+// What failed to be read is read when there is a better connection.
+func TestReconnectedAfterRequestsFailed(t *testing.T) {
+	withConfig(t, func(b *box) {
+		b.zk.mu.Lock()
+		b.zk.latency = time.Hour
+		b.zk.mu.Unlock()
+		b.config("test.x", "2.0", "x2")
+		for b.fileStatus(keyX).Failures < 8 {
+			b.pass(time.Second)
+		}
+		b.zk.mu.Lock()
+		b.zk.latency = 0
+		b.zk.mu.Unlock()
+		b.zk.disconnect()
+		b.zk.connect(false)
+		b.pass(1001 * time.Millisecond)
+		b.wantContent(keyX, "x2")
+	})
+}
+
 func TestNotReadyWithoutZooKeeper(t *testing.T) {
 	inBubble(t, func(b *box) {
 		b.zk.connected = false

@@ -115,7 +115,7 @@ func (e *Engine) begin(k key, s *slot) (it *item, since uint64) {
 		it.parked = true
 		return nil, 0
 	}
-	it.slot = s
+	it.slot, it.begun = s, time.Now()
 	return it, e.seq
 }
 
