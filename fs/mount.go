@@ -43,7 +43,7 @@ type mounted struct {
 func mountFUSE(ctx context.Context, target int, dir, source string, h handlers, log *slog.Logger) (*mounted, error) {
 	dev, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("opening /dev/fuse: %w%s", err, adviseDevice(err))
+		return nil, fmt.Errorf("mounting at %q: opening /dev/fuse: %w%s", dir, err, adviseDevice(err))
 	}
 	options := fmt.Sprintf("fd=%d,rootmode=40000,user_id=%d,group_id=%d,allow_other,default_permissions,max_read=%d",
 		dev, os.Geteuid(), os.Getegid(), maxTransfer)

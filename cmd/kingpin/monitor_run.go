@@ -156,7 +156,7 @@ func (m *monitor) mount(ctx context.Context) error {
 		face, why := volume.Face()
 		m.log.Info("serving", "dir", m.dirOf(volume), "mode", face.String(), "reason", why)
 		if foreign := volume.Foreign(); len(foreign) > 0 {
-			m.log.Warn("the directory holds files that aren't the monitor's; they are left alone, and hidden while a FUSE mount covers them",
+			m.log.Warn("the directory holds files that aren't the monitor's; they are left alone, and hidden while a FUSE mount covers them: move them away, unless they belong there",
 				"dir", m.dirOf(volume), "files", abbreviate(foreign))
 		}
 	}
@@ -280,7 +280,8 @@ func (m *monitor) describe() admin.Status {
 			status.Warnings = append(status.Warnings, err.Error())
 		}
 		if foreign := volume.Foreign(); len(foreign) > 0 {
-			status.Warnings = append(status.Warnings, fmt.Sprintf("%s holds files that aren't the monitor's: %q", m.dirOf(volume), abbreviate(foreign)))
+			status.Warnings = append(status.Warnings, fmt.Sprintf(
+				"%s holds files that aren't the monitor's: %q; they are left alone, move them away unless they belong there", m.dirOf(volume), abbreviate(foreign)))
 		}
 	}
 	if warning := m.sink.deciders.warning(); warning != "" {
