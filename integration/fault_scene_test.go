@@ -1,10 +1,8 @@
 package integration
 
 import (
-	"context"
 	"fmt"
 	"net/http"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -187,16 +185,6 @@ func forReads(fault devcluster.Fault) func(*http.Request) *devcluster.Fault {
 			return &fault
 		}
 		return nil
-	}
-}
-
-// mustRun runs a program that must succeed.
-func mustRun(t testing.TB, name string, args ...string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	if output, err := exec.CommandContext(ctx, name, args...).CombinedOutput(); err != nil {
-		t.Fatalf("%s %q: %v\n%s", name, args, err, output)
 	}
 }
 
