@@ -94,6 +94,11 @@ func TestConfigIsDeleted(t *testing.T) {
 		b.wantNone(keyX)
 		b.wantState(keyX, Absent, "not found")
 		b.wantLogged(1, "WARN deleted from the fleet", keyX.name)
+		for _, r := range mustParse(t, b.readJournal()) {
+			if r.File != nil {
+				t.Errorf("of what is gone this record is left: %+v", r)
+			}
+		}
 		b.restart()
 		b.settle()
 		b.wantReady(true)

@@ -55,6 +55,15 @@ func (b *box) writeJournal(content []byte) {
 	}
 }
 
+func mustParse(t *testing.T, journal []byte) []record {
+	t.Helper()
+	records, damaged := parseJournal(journal)
+	if damaged > 0 {
+		t.Errorf("%d records are damaged", damaged)
+	}
+	return records
+}
+
 func TestRestoreServesWithBothBackendsDown(t *testing.T) {
 	withState(t, func(b *box) {
 		before := b.sink.entry(keyX)

@@ -367,6 +367,26 @@ func TestServersetNamesAnotherZnode(t *testing.T) {
 	})
 }
 
+// The znode that the metaconfig names now is older than the one before, which
+// makes no server one that lags.
+func TestServersetNamesAnOlderZnode(t *testing.T) {
+	inBubble(t, func(b *box) {
+		other := serversetPath("search.other")
+		b.zk.set(other+"/"+memberOf("10.0.0.77:80"), "")
+		b.serverset("search.prod", hosts(1, 2)...)
+		b.depend(boxDependency, keyS.name)
+		b.start()
+		b.settle()
+		syncs := b.zk.syncs
+		b.metaconfig(keyS.name, "2.0", "["+serversetEntry(keyS.name, other, "")+"]")
+		b.settle()
+		b.wantContent(keyS, "10.0.0.77:80\n")
+		if b.zk.syncs != syncs {
+			t.Error("the new znode is held against the zxid of the old one")
+		}
+	})
+}
+
 // A list that can't be written is neither served nor forgotten.
 func TestSinkRefusesServerset(t *testing.T) {
 	withServerset(t, func(b *box) {
