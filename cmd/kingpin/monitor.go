@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -98,10 +99,52 @@ func (o *monitorOptions) check(portGiven bool) error {
 	if portGiven {
 		o.adminAddr = net.JoinHostPort(host, strconv.Itoa(int(o.adminPort)))
 	}
-	if o.configDir == o.serversetDir {
-		return usagef("--config-dir and --serverset-dir are both %q: they must differ", o.configDir)
+	for _, d := range []struct {
+		flag  string
+		value time.Duration
+	}{{"resync", o.resync}, {"session-spread", o.sessionSpread}, {"serverset-hold", o.serversetHold}} {
+		if d.value <= 0 {
+			return usagef("--%s %v: want a time above 0, as 90s, 30m or 24h", d.flag, d.value)
+		}
+	}
+	return o.checkDirs()
+}
+
+// checkDirs refuses directories that lie in one that is served: a mount over it
+// would hide them.
+func (o *monitorOptions) checkDirs() error {
+	dirs := []struct{ flag, path string }{
+		{"--config-dir", o.configDir}, {"--serverset-dir", o.serversetDir}, {"--state-dir", o.stateDir},
+	}
+	for i, outer := range dirs {
+		for j, inner := range dirs {
+			if i == j {
+				continue
+			}
+			path, err := relative(outer.path, inner.path)
+			switch {
+			case err != nil:
+				return usagef("%s %q: %w", inner.flag, inner.path, err)
+			case path == ".":
+				return usagef("%s and %s are both %q: they must differ", outer.flag, inner.flag, outer.path)
+			case outer.path != o.stateDir && path != ".." && !strings.HasPrefix(path, "../"):
+				return usagef("%s %q lies in %s %q: they must lie apart", inner.flag, inner.path, outer.flag, outer.path)
+			}
+		}
 	}
 	return nil
+}
+
+// relative returns the path that leads from one directory to another.
+func relative(from, to string) (string, error) {
+	from, err := filepath.Abs(from)
+	if err != nil {
+		return "", err
+	}
+	if to, err = filepath.Abs(to); err != nil {
+		return "", err
+	}
+	return filepath.Rel(from, to)
 }
 
 // byteSize is a flag's number of bytes: 512, 64KiB, 16MiB, 1GiB.
