@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -75,8 +76,8 @@ func (a *app) printVersion(name string, version store.Version, output outputForm
 }
 
 // readContent reads a file, or standard input for "-" and for no name at all.
-// Without a name an empty input is refused: it is what a command gets that
-// forgot both.
+// An empty content is refused, as the monitors refuse it: it is what a command
+// gets whose pipe has failed.
 func (a *app) readContent(file string) ([]byte, error) {
 	in, subject := a.stdin, "standard input"
 	if file != "" && file != "-" {
@@ -85,19 +86,24 @@ func (a *app) readContent(file string) ([]byte, error) {
 			return nil, fmt.Errorf("reading the content: %w", err)
 		}
 		defer f.Close()
-		in, subject = f, fmt.Sprintf("%q", file)
+		in, subject = f, file
 	} else if isTerminal(in) {
 		return nil, usagef("the content would be read from the terminal: name a FILE, or pipe the content in")
 	}
 	// One byte more than a value may have tells the store that it is too large.
 	content, err := io.ReadAll(io.LimitReader(in, store.DefaultMaxContent+1))
 	if err != nil {
-		return nil, fmt.Errorf("reading the content from %s: %w", subject, err)
+		return nil, fmt.Errorf("reading the content from %q: %w", subject, err)
 	}
-	if file == "" && len(content) == 0 {
-		return nil, usagef("no FILE is named and standard input is empty: to publish an empty content, say so with -")
+	switch {
+	case len(content) > 0:
+		return content, nil
+	case file == "":
+		return nil, usagef("no FILE is named and standard input is empty")
+	default:
+		return nil, &store.Error{Op: "reading the content from", Subject: subject, Kind: store.Invalid,
+			Err: errors.New("it is empty, and no monitor would serve that: an empty list is [], an empty map {}")}
 	}
-	return content, nil
 }
 
 // isTerminal tells whether a person sits at a stream.
