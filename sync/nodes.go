@@ -147,7 +147,7 @@ func (e *Engine) parentOf(member key) string {
 	defer e.mu.Unlock()
 	var parents []string
 	for k, it := range e.items {
-		if k.kind == dependencyItem && slices.Contains(it.nodeState.members, member.name) {
+		if k.kind == dependencyItem && slices.Contains(it.members, member.name) {
 			parents = append(parents, k.name)
 		}
 	}
