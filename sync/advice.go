@@ -60,9 +60,11 @@ func createMetaconfig(name string) string {
 	return "kingpin metaconfig set " + word(name) + " FILE"
 }
 
-// neverWritten is the error of a pointer that names no version.
+// errNeverWritten is what is wrong with a pointer that names no version.
+var errNeverWritten = errors.New("nothing has been written to it yet")
+
 func neverWritten(what, subject string) error {
-	return &store.Error{Op: "reading " + what, Subject: subject, Kind: store.Invalid, Err: errors.New("nothing has been written to it yet")}
+	return &store.Error{Op: "reading " + what, Subject: subject, Kind: store.Invalid, Err: errNeverWritten}
 }
 
 // adviseFetch adds to what S3 answered what a person can do about it, where S3

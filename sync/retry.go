@@ -154,6 +154,10 @@ func (e *Engine) logOutcome(it *item) {
 		it.reported = false
 		return
 	}
+	if it.key.isFile() && it.serving.isZero() && errors.Is(it.err, errNeverWritten) {
+		e.log.Info("nothing to serve yet", "name", it.key.name, "zk_path", it.path, "error", it.err)
+		return
+	}
 	level := slog.LevelWarn
 	if e.isHushed(it.trouble.stage, it.err) {
 		level = slog.LevelDebug
