@@ -109,7 +109,7 @@ func (e *Engine) fetched(f *fetching) {
 	if e.stages[StageS3].isAway() {
 		e.restartFetches(f.started)
 	}
-	e.recover(StageS3)
+	e.nowPassed(StageS3)
 }
 
 func (e *Engine) isEnded(f *fetching) bool {

@@ -66,11 +66,11 @@ func (h *stageHealth) note(t trouble, now time.Time) {
 func (e *Engine) passed(s Stage) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.recover(s)
+	e.nowPassed(s)
 }
 
-// recover is passed. mu must be held.
-func (e *Engine) recover(s Stage) {
+// nowPassed is passed. mu must be held.
+func (e *Engine) nowPassed(s Stage) {
 	h := e.stages[s]
 	if h.failures >= awayAfter && len(h.waking) == 0 {
 		for k := range h.waiting {
