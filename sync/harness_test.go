@@ -105,6 +105,24 @@ func (b *box) restart() {
 	b.start()
 }
 
+// fallBehind gives the box, after a restart or without one, a session with a
+// server that knows the changes up to zxid alone.
+func (b *box) fallBehind(zxid int64, restart bool) {
+	b.t.Helper()
+	b.zk.expire()
+	if restart {
+		b.end()
+	}
+	b.zk.lagAt(zxid)
+	if restart {
+		b.zk.connected = true
+		b.start()
+	} else {
+		b.zk.connect(true)
+	}
+	b.pass(10 * time.Second)
+}
+
 // settle waits until nothing more happens without time passing.
 func (b *box) settle() { synctest.Wait() }
 

@@ -199,10 +199,7 @@ func TestHeldServersetAndALaggingServer(t *testing.T) {
 		if got, _ := b.sink.content(keyS); got == lines(hosts(1, 5)) {
 			return // the moment was long enough to be seen
 		}
-		b.zk.expire()
-		b.zk.lagAt(between)
-		b.zk.connect(true)
-		b.pass(10 * time.Second)
+		b.fallBehind(between, false)
 		b.wantHeld(hosts(1, 10), hosts(1, 4))
 	})
 }

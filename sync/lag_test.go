@@ -12,18 +12,7 @@ import (
 func TestNotFoundFromALaggingServer(t *testing.T) {
 	withConfig(t, func(b *box) {
 		for _, restart := range []bool{false, true} {
-			b.zk.expire()
-			if restart {
-				b.end()
-			}
-			b.zk.lagAt(100) // before anything was written
-			if restart {
-				b.zk.connected = true
-				b.start()
-			} else {
-				b.zk.connect(true)
-			}
-			b.pass(10 * time.Second)
+			b.fallBehind(100, restart) // before anything was written
 			b.wantContent(keyX, "x1")
 			b.wantState(keyX, Fresh, "")
 			if got := b.sink.served(keyX); got != "x1" {
@@ -40,10 +29,7 @@ func TestOldVersionFromALaggingServer(t *testing.T) {
 		b.config("test.x", "2.0", "x2")
 		b.settle()
 		for range 3 {
-			b.zk.expire()
-			b.zk.lagAt(old)
-			b.zk.connect(true)
-			b.pass(10 * time.Second)
+			b.fallBehind(old, false)
 			b.wantContent(keyX, "x2")
 			b.wantState(keyX, Fresh, "")
 		}
@@ -80,18 +66,7 @@ func TestPointerGoesThereAndBack(t *testing.T) {
 		b.wantState(keyX, Fresh, "")
 		b.s3.setFault(nil)
 		for _, restart := range []bool{false, true} {
-			b.zk.expire()
-			if restart {
-				b.end()
-			}
-			b.zk.lagAt(between)
-			if restart {
-				b.zk.connected = true
-				b.start()
-			} else {
-				b.zk.connect(true)
-			}
-			b.pass(10 * time.Second)
+			b.fallBehind(between, restart)
 			b.wantState(keyX, Fresh, "")
 			if got := b.sink.served(keyX); got != "x1" {
 				t.Errorf("served were %q", got)
@@ -108,10 +83,7 @@ func TestDeletedConfigFromALaggingServer(t *testing.T) {
 		b.zk.remove(configRef("test.x").Path)
 		b.settle()
 		b.wantNone(keyX)
-		b.zk.expire()
-		b.zk.lagAt(old)
-		b.zk.connect(true)
-		b.pass(10 * time.Second)
+		b.fallBehind(old, false)
 		b.wantNone(keyX)
 		if got := b.sink.served(keyX); got != "x1" {
 			t.Errorf("served were %q", got)
@@ -125,10 +97,7 @@ func TestDeletedMetaconfigFromALaggingServer(t *testing.T) {
 		b.zk.remove(metaconfig.Path(keyX.name))
 		b.settle()
 		b.wantNone(keyX)
-		b.zk.expire()
-		b.zk.lagAt(old)
-		b.zk.connect(true)
-		b.pass(10 * time.Second)
+		b.fallBehind(old, false)
 		b.wantNone(keyX)
 		if got := b.sink.served(keyX); got != "x1" {
 			t.Errorf("served were %q", got)
@@ -200,10 +169,7 @@ func TestInlineConfig(t *testing.T) {
 		if e := b.sink.entry(k); !e.ModTime.Equal(time.Now().Truncate(time.Millisecond)) {
 			t.Errorf("the time is %v", e.ModTime)
 		}
-		b.zk.expire()
-		b.zk.lagAt(old)
-		b.zk.connect(true)
-		b.pass(10 * time.Second)
+		b.fallBehind(old, false)
 		b.wantContent(k, "two")
 		b.zk.lag(false)
 

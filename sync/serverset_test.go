@@ -224,18 +224,7 @@ func TestServersetFromALaggingServer(t *testing.T) {
 		b.settle()
 		before := b.sink.served(keyS)
 		for _, restart := range []bool{false, true} {
-			b.zk.expire()
-			if restart {
-				b.end()
-			}
-			b.zk.lagAt(between)
-			if restart {
-				b.zk.connected = true
-				b.start()
-			} else {
-				b.zk.connect(true)
-			}
-			b.pass(10 * time.Second)
+			b.fallBehind(between, restart)
 			b.wantContent(keyS, lines(hosts(1, 10)))
 			if restart {
 				before = lines(hosts(1, 10))
