@@ -141,13 +141,8 @@ func (f *fleet) subscribeWith(name, text string) {
 	f.zk.addMember(boxDep, name)
 }
 
-// wantExit runs a command that must fail with an exit code and say all of these
-// texts.
-func (f *fleet) wantExit(code int, texts []string, args ...string) result {
-	f.t.Helper()
-	return wantExit(f.t, f.try("", args...), code, texts...)
-}
-
+// wantExit checks that a command failed with an exit code and said all of these
+// texts, without a panic.
 func wantExit(t testing.TB, r result, code int, texts ...string) result {
 	t.Helper()
 	if r.code != code || !containsAll(r.stderr, texts...) {
