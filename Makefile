@@ -23,7 +23,7 @@ build: ## Build the static binary bin/kingpin
 
 .PHONY: test
 test: deps ## Test everything with the race detector on; a skipped test fails
-	scripts/test -timeout 15m -p 2 $(TESTFLAGS) $(PKG)
+	scripts/test -timeout 25m -p 2 $(TESTFLAGS) $(PKG)
 
 .PHONY: bench
 bench: deps ## Run the benchmarks
