@@ -22,14 +22,15 @@ type statusCode struct {
 // healthcheck answers 204 without the body that its other answers have: HTTP
 // allows none there.
 func (s *Server) healthcheck(w http.ResponseWriter, _ *http.Request) {
-	status := s.cfg.Describe()
-	switch {
-	case !status.Healthy:
+	if !s.cfg.Describe().Healthy {
 		s.answer(w, http.StatusInternalServerError, statusCode{http.StatusInternalServerError})
-	case !s.cfg.Engine.Snapshot().Ready:
-		w.WriteHeader(http.StatusNoContent)
-	default:
+		return
+	}
+	select {
+	case <-s.cfg.Engine.Ready():
 		s.answer(w, http.StatusOK, statusCode{http.StatusOK})
+	default:
+		w.WriteHeader(http.StatusNoContent)
 	}
 }
 

@@ -22,6 +22,8 @@ import (
 type Engine interface {
 	// Snapshot returns how every file stands.
 	Snapshot() kpsync.Snapshot
+	// Ready is closed when the first load is over.
+	Ready() <-chan struct{}
 	// Stats returns the engine's counters, live.
 	Stats() *kpsync.Stats
 	// Reread reads a znode again and reports whether it is subscribed to.

@@ -30,8 +30,16 @@ type engine struct {
 }
 
 func (e *engine) Snapshot() kpsync.Snapshot { return e.snapshot }
-func (e *engine) Stats() *kpsync.Stats      { return &e.stats }
-func (e *engine) Resync(time.Duration)      { e.resyncs++ }
+func (e *engine) Ready() <-chan struct{} {
+	ready := make(chan struct{})
+	if e.snapshot.Ready {
+		close(ready)
+	}
+	return ready
+}
+
+func (e *engine) Stats() *kpsync.Stats { return &e.stats }
+func (e *engine) Resync(time.Duration) { e.resyncs++ }
 
 func (e *engine) Reread(path string) bool {
 	e.reread = append(e.reread, path)
