@@ -67,6 +67,8 @@ func TestExitCodes(t *testing.T) {
 		}{
 			{[]string{v, `"1.0"`, "read it again"}, []string{"config", "put", name, text, "--expect-version", "1.0"}},
 			{[]string{"bytes", "limit"}, []string{"config", "put", name, huge}},
+			{[]string{"empty", "no monitor would serve that"}, []string{"config", "put", name, "-"}},
+			{[]string{"/dev/null", "empty"}, []string{"config", "put", name, "/dev/null"}},
 			{[]string{"not JSON", `"new"`}, []string{"metaconfig", "set", "new", bad}},
 			{[]string{"shell", "root"}, []string{"metaconfig", "set", "new", shell}},
 			{[]string{`"a/b"`}, []string{"metaconfig", "set", "a/b", text}},

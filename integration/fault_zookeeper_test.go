@@ -66,6 +66,51 @@ func TestZooKeeperStoppedForAMinute(t *testing.T) {
 	}
 }
 
+// TestZooKeeperFrozen stops the server in its tracks, so that it takes everything
+// and answers nothing, for longer than a session lasts, and lets it go on.
+func TestZooKeeperFrozen(t *testing.T) {
+	t.Parallel()
+	server := devtest.ZooKeeperWith(t, devcluster.ZooKeeperConfig{
+		TickTime: 200 * time.Millisecond, Settings: map[string]string{"maxSessionTimeout": "2000"},
+	})
+	f := newFleetOn(t, server.Addr(), gofakes3(t))
+	names := f.subscribe("changed", "quiet")
+	f.publish("changed", 1)
+	f.publish("quiet", 1)
+	faces := f.startFaces(monitorConfig{})
+	var before []map[string]identity
+	for _, m := range faces {
+		before = append(before, m.identities(names[1]))
+		watchReads(m, names...)
+	}
+	if err := server.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range faces {
+		m.awaitState(names[0], "stale", `ZooKeeper can't be reached`)
+		m.mustBeWell()
+	}
+	// One that starts now serves what it has.
+	faces[1].terminate()
+	faces[1] = f.launchFace("plain", monitorConfig{Dirs: faces[1].dirs})
+	faces[1].awaitListening()
+	faces[1].awaitState(names[0], "stale", `ZooKeeper|not been read`)
+	faces[1].mustServe(names[0], 1)
+	if err := server.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	f.zk = connectZK(t, f.zkAddr)
+	f.publish("changed", 2)
+	for i, m := range faces {
+		m.awaitSoon(names[0], 2)
+		for _, name := range names {
+			m.awaitState(name, "fresh", `^$`)
+		}
+		m.mustBeUntouched(before[i])
+		m.mustBeWell()
+	}
+}
+
 // TestChangeWhileOurServerIsDown kills the member of an ensemble that a monitor
 // is connected to, and changes a config by way of the others.
 func TestChangeWhileOurServerIsDown(t *testing.T) {
