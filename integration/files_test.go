@@ -190,6 +190,7 @@ func TestExtendedAttributes(t *testing.T) {
 	f.storeRaw("/config/manageddata/spam/grey_list", "3000000000.25", "late")
 	m.awaitConfig(name, "late")
 	want(m.config(name), "version", "3000000000.25")
+	m.awaitState(name, "fresh", `^$`)
 	want(m.config(name), "state", "fresh")
 }
 
