@@ -20,6 +20,8 @@ type view struct {
 	current bool
 	// known is the zxid below which an answer comes from a server that lags.
 	known int64
+	// unknown says that what is served may be newer than any zxid tells.
+	unknown bool
 }
 
 // look returns what is known of a file; nil if nothing asks for it any more.
@@ -29,7 +31,7 @@ func (e *Engine) look(it *item) *view {
 	if !it.wanted {
 		return nil
 	}
-	v := &view{sub: it.sub(), serving: it.serving, known: it.zxid}
+	v := &view{sub: it.sub(), serving: it.serving, known: it.zxid, unknown: it.serving.isUnknown()}
 	if v.current = it.serving.isOf(source(v.sub)); v.current {
 		v.known = max(v.known, it.serving.Zxid)
 	}
@@ -43,6 +45,9 @@ func (e *Engine) syncConfig(ctx context.Context, it *item) error {
 		return errNotNow
 	}
 	path := now.sub.ZKPath
+	if err := e.catchUp(ctx, now); err != nil {
+		return err
+	}
 	p, err := e.readPointer(ctx, path, now.known)
 	switch {
 	case store.KindOf(err) == store.NotFound:

@@ -42,7 +42,10 @@ type Contents interface {
 type Entry struct {
 	Content []byte    // never modified after it is handed over
 	ModTime time.Time // changes exactly when Content does
-	Version string    // a config's version; a serverset's zxid, in decimal
+	// Version is a config's version, or a serverset's zxid in decimal. It is ""
+	// as long as it isn't known of a file that an earlier process left; then
+	// ZKPath is, too.
+	Version string
 	ZKPath  string
 }
 
@@ -57,11 +60,19 @@ type Status struct {
 // SetStatus, which may come beside any other; calls for different files come
 // concurrently. A Sink must not call the Engine.
 type Sink interface {
-	// Read returns what an earlier process left of a file; an error that is
-	// io/fs.ErrNotExist if it left nothing.
-	Read(t metaconfig.Type, name string) ([]byte, error)
-	// Adopt serves, as e, what Read returned.
+	// Leftovers returns the names of all that lies in the place of the files of
+	// a type and is neither served nor has been removed. Not all of it need be
+	// files that Read can read.
+	Leftovers(t metaconfig.Type) []string
+	// Read returns what an earlier process left of a file, with the time that
+	// stat shows; an error that is io/fs.ErrNotExist if it left nothing.
+	Read(t metaconfig.Type, name string) (content []byte, modTime time.Time, err error)
+	// Adopt serves, as e, what Read returned, or gives what is served another
+	// version: neither writes its content.
 	Adopt(t metaconfig.Type, name string, e Entry)
+	// Disown ends serving a file and leaves what Read returned of it as it is:
+	// it becomes one of the leftovers.
+	Disown(t metaconfig.Type, name string)
 	// Publish serves e from now on. After an error the file is what it was.
 	Publish(t metaconfig.Type, name string, e Entry) error
 	// Remove ends serving a file. It is no error if there is none.
@@ -85,6 +96,10 @@ type Config struct {
 	Sink         Sink
 	StateDir     string
 
+	// Takeover says that readers see now what the Sink's Read returns, because
+	// the mount has outlived the process that served it. Then it is adopted
+	// even where the saved state doesn't know it, as after a full disk.
+	Takeover bool
 	// Resync is how long until everything is read again without a reason.
 	// 0 means 30 minutes; each interval is varied by a tenth.
 	Resync time.Duration
@@ -143,10 +158,14 @@ type Engine struct {
 	items     map[key]*item
 	byPath    map[string][]key // the items that are read from a znode
 	unsettled int              // wanted items whose first load isn't over
-	isReady   bool
+	loaded    bool             // the first load is over
+	isReady   bool             // ready is closed
+	leaving   map[key]struct{} // adopted files that are disowned before the engine is ready
 	stopped   bool
 	connected bool
 	everSeen  bool      // a session has been had
+	sessions  int       // how many have been had
+	caughtUp  int       // the last one in which catchUp succeeded
 	away      bool      // ZooKeeper has been out of reach for longer than a change of servers takes
 	lostAt    time.Time // when the connection was lost
 	lostTimer *time.Timer
@@ -195,6 +214,7 @@ func New(cfg Config) *Engine {
 		doubts:    map[uint64]int{},
 		lingering: map[key]struct{}{},
 		blind:     map[key]struct{}{},
+		leaving:   map[key]struct{}{},
 	}
 	e.lanes = [2]*lane{
 		fetchLane: newLane(cfg.Workers, 2*cfg.Workers),

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/kingpinfs/kingpin/metaconfig"
 	"github.com/kingpinfs/kingpin/store"
@@ -87,15 +88,43 @@ func (s *fakeSink) end(f *fakeFile) {
 	f.busy = false
 }
 
+// Leftovers implements Sink.
+func (s *fakeSink) Leftovers(t metaconfig.Type) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var names []string
+	for k := range s.disk {
+		if f := s.files[k]; k.fileType() == t && (f == nil || f.entry == nil) {
+			names = append(names, k.name)
+		}
+	}
+	return names
+}
+
+// diskTime is when every file was written that no sink has published.
+var diskTime = time.Unix(1234567890, 123456789)
+
 // Read implements Sink.
-func (s *fakeSink) Read(t metaconfig.Type, name string) ([]byte, error) {
+func (s *fakeSink) Read(t metaconfig.Type, name string) ([]byte, time.Time, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	content, ok := s.disk[fileKey(t, name)]
 	if !ok {
-		return nil, fmt.Errorf("reading %q: %w", name, iofs.ErrNotExist)
+		return nil, time.Time{}, fmt.Errorf("reading %q: %w", name, iofs.ErrNotExist)
 	}
-	return append([]byte(nil), content...), nil
+	return append([]byte(nil), content...), diskTime, nil
+}
+
+// Disown implements Sink.
+func (s *fakeSink) Disown(t metaconfig.Type, name string) {
+	f := s.begin(fileKey(t, name))
+	defer s.end(f)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f.entry == nil {
+		s.t.Errorf("%q is disowned and wasn't served", name)
+	}
+	f.entry, f.status = nil, Status{}
 }
 
 // Adopt implements Sink.
@@ -141,7 +170,7 @@ func (s *fakeSink) interfere(k key) error {
 
 // check compares a version with the one that was last served.
 func (s *fakeSink) check(k key, f *fakeFile, e Entry) {
-	if e.ZKPath == "" || e.Version == "" || e.ModTime.IsZero() || e.Content == nil {
+	if (e.ZKPath == "") != (e.Version == "") || e.ModTime.IsZero() || e.Content == nil {
 		s.t.Errorf("published an incomplete entry of %q: %+v", k.name, e)
 	}
 	old := f.last

@@ -40,6 +40,10 @@ func (e *Engine) item(k key) *item {
 func (e *Engine) want(k key, path string) (it *item, due bool) {
 	it = e.item(k)
 	it.restored = false
+	if k.isFile() && it.adopted {
+		it.adopted = false
+		e.notLeaving(k)
+	}
 	if !it.wanted {
 		due = true
 		it.wanted = true

@@ -274,7 +274,7 @@ func TestDroppedAndAddedAgain(t *testing.T) {
 			b.settle()
 			b.wantNone(keyX)
 			b.wantNone(keyS)
-			if left, _ := parseJournal(b.readJournal()); len(left) != 1 || left[0].Name != boxDependency {
+			if left := parseJournal(b.readJournal()).records; len(left) != 1 || left[0].Name != boxDependency {
 				t.Errorf("of what is gone these records are left: %+v", left)
 			}
 			if i == 1 {

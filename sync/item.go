@@ -57,7 +57,7 @@ type item struct {
 	settled  bool // its first load has come to an end, good or bad
 	unread   bool // not read since the ZooKeeper session began
 	changed  bool // ZooKeeper has spoken of a change, and no attempt has ended since
-	restored bool // it comes from the saved state, and nothing has asked for it since the start
+	restored bool // it comes from before the start, and nothing has asked for it since
 	reported bool // its failure has been logged, so its recovery will be
 	failures int  // attempts in a row that failed
 	err      error
@@ -105,6 +105,7 @@ type fileState struct {
 	owners   []*metaconfig.Subscription
 	conflict string // the metaconfig that asks in vain for something else under this name
 	savedFor string // the metaconfig that asked for it before the restart
+	adopted  bool   // it was found in the directory, and nothing has ever asked for it
 
 	serving served  // what readers see; its zero value: nothing
 	pending *served // recorded on disk, about to be served
@@ -155,7 +156,11 @@ type served struct {
 	Changed      time.Time         `json:"changed"` // when this box began to serve the content
 }
 
-func (s *served) isZero() bool { return s.ZKPath == "" }
+func (s *served) isZero() bool { return s.ModTime.IsZero() }
+
+// isUnknown says that it was found in the directory, and is a version of nobody
+// knows what.
+func (s *served) isUnknown() bool { return !s.isZero() && s.ZKPath == "" }
 
 func (s *served) is(content []byte) bool { return s.Sum == sha256.Sum256(content) }
 

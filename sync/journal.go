@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 )
 
@@ -32,6 +33,7 @@ type journal struct {
 	file     *os.File   // nil: it must be written anew
 	size     int64      // of the file
 	compact  int64      // size after the file was last written anew
+	damaged  bool       // lines in it are
 	unsynced bool
 	tee      *bytes.Buffer // collects what is appended while the file is written anew; else nil
 	closed   bool
@@ -39,31 +41,42 @@ type journal struct {
 
 var errBroken = errors.New("the file with the state must be written anew first")
 
+// past is what a journal tells.
+type past struct {
+	records []record // those that count
+	good    int      // lines, whether or not they count
+	damaged int      // lines
+	// holes says that good lines follow damaged ones. What is damaged at the
+	// end alone was being written when the power failed or the disk was full.
+	holes bool
+}
+
 // openJournal reads the journal of a state directory, which is created if it is
-// missing, and returns the records that count. Lines that are damaged, as the
-// last one may be after a crash, are left out with a warning. An error says why
-// the state can't be read; the journal is usable all the same, and is written
-// anew once it can be.
-func openJournal(dir string, log *slog.Logger) (*journal, []record, error) {
+// missing. Lines that are damaged, as the last one may be after a crash, are
+// left out with a warning, and the journal is to be written anew without them.
+// An error says why the state can't be read; the journal is usable all the
+// same, and is written anew once it can be.
+func openJournal(dir string, log *slog.Logger) (*journal, past, error) {
 	j := &journal{dir: dir}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return j, nil, fmt.Errorf("creating the state directory: %w", err)
+		return j, past{}, fmt.Errorf("creating the state directory: %w", err)
 	}
 	content, err := os.ReadFile(j.path())
 	if err != nil && !errors.Is(err, iofs.ErrNotExist) {
-		return j, nil, fmt.Errorf("reading the last state: %w", err)
+		return j, past{}, fmt.Errorf("reading the last state: %w", err)
 	}
-	records, damaged := parseJournal(content)
-	if damaged > 0 {
+	p := parseJournal(content)
+	if p.damaged > 0 {
 		log.Warn("parts of the saved state are damaged and are left out; they will be read again from ZooKeeper",
-			"file", j.path(), "damaged_records", damaged, "good_records", len(records))
+			"file", j.path(), "damaged_records", p.damaged, "good_records", len(p.records))
+		j.damaged = true
 	}
 	j.size, j.compact = int64(len(content)), int64(len(content))
 	if err := j.open(content); err != nil {
 		j.file = nil
-		return j, records, fmt.Errorf("opening the state: %w", err)
+		return j, p, fmt.Errorf("opening the state: %w", err)
 	}
-	return j, records, nil
+	return j, p, nil
 }
 
 // open opens the file for appending. A torn end must not swallow the next
@@ -88,14 +101,18 @@ func (j *journal) path() string { return filepath.Join(j.dir, journalName) }
 
 // parseJournal returns the last record of each name, and beside it the earlier
 // ones of a file.
-func parseJournal(content []byte) (records []record, damaged int) {
+func parseJournal(content []byte) past {
+	var p past
+	var records []record
 	index := map[[2]string]int{}
 	for line := range bytes.Lines(content) {
 		r, ok := decodeRecord(line)
 		if !ok {
-			damaged++
+			p.damaged++
 			continue
 		}
+		p.good++
+		p.holes = p.damaged > 0
 		id := [2]string{r.Kind, r.Name}
 		i, again := index[id]
 		if !again {
@@ -110,13 +127,8 @@ func parseJournal(content []byte) (records []record, damaged int) {
 		}
 		records[i] = r
 	}
-	live := records[:0]
-	for _, r := range records {
-		if !r.Dropped {
-			live = append(live, r)
-		}
-	}
-	return live, damaged
+	p.records = slices.DeleteFunc(records, func(r record) bool { return r.Dropped })
+	return p
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -149,18 +161,22 @@ func decodeRecord(line []byte) (record, bool) {
 	return r, err == nil && r.Name != ""
 }
 
-// Append adds a record. It survives the death of this process when Append
+// Append adds records. They survive the death of this process when Append
 // returns, and a power failure after the next Sync. After an error the state on
 // disk is old until Rewrite has succeeded.
-func (j *journal) Append(r record) error {
-	line, err := encodeRecord(r)
-	if err != nil {
-		return err
+func (j *journal) Append(records ...record) error {
+	var text []byte
+	for _, r := range records {
+		line, err := encodeRecord(r)
+		if err != nil {
+			return err
+		}
+		text = append(text, line...)
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.tee != nil {
-		j.tee.Write(line)
+		j.tee.Write(text)
 	}
 	switch {
 	case j.closed:
@@ -168,22 +184,23 @@ func (j *journal) Append(r record) error {
 	case j.file == nil:
 		return fmt.Errorf("saving the state: %w", errBroken)
 	}
-	if _, err := j.file.Write(line); err != nil {
+	if _, err := j.file.Write(text); err != nil {
 		// Half a line may stand at its end.
 		_ = j.file.Close()
 		j.file = nil
 		return fmt.Errorf("saving the state: %w", err)
 	}
-	j.size += int64(len(line))
+	j.size += int64(len(text))
 	j.unsynced = true
 	return nil
 }
 
-// WantsRewrite says that the journal is broken, or so large that it is time.
+// WantsRewrite says that the journal is broken or damaged, or so large that it is
+// time.
 func (j *journal) WantsRewrite() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return !j.closed && (j.file == nil || j.size >= max(compactAbove, 2*j.compact))
+	return !j.closed && (j.file == nil || j.damaged || j.size >= max(compactAbove, 2*j.compact))
 }
 
 // Rewrite replaces the journal by one that holds the live records, as they are
@@ -266,7 +283,7 @@ func (j *journal) replace(file *os.File, temporary string, tee *bytes.Buffer) er
 	if j.file != nil {
 		_ = j.file.Close()
 	}
-	j.file, j.size, j.compact, j.unsynced = file, info.Size(), info.Size(), true
+	j.file, j.size, j.compact, j.unsynced, j.damaged = file, info.Size(), info.Size(), true, false
 	return nil
 }
 

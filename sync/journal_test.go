@@ -32,11 +32,11 @@ func (b *box) writeJournal(content []byte) {
 
 func mustParse(t *testing.T, journal []byte) []record {
 	t.Helper()
-	records, damaged := parseJournal(journal)
-	if damaged > 0 {
-		t.Errorf("%d records are damaged", damaged)
+	p := parseJournal(journal)
+	if p.damaged > 0 {
+		t.Errorf("%d records are damaged", p.damaged)
 	}
-	return records
+	return p.records
 }
 
 // Before readers can see a version its record is on disk, beside that of the
@@ -50,8 +50,7 @@ func TestRecordPrecedesContent(t *testing.T) {
 						t.Error(err)
 					}
 				}
-				records, _ := parseJournal(b.readJournal())
-				for _, r := range records {
+				for _, r := range parseJournal(b.readJournal()).records {
 					if r.File == nil {
 						continue
 					}
@@ -102,8 +101,8 @@ func TestAppendDuringRewrite(t *testing.T) {
 	if n := bytes.Count(b.readJournal(), []byte("\n")); n != 3 {
 		t.Errorf("the journal has %d records", n)
 	}
-	if records, damaged := parseJournal(b.readJournal()); len(records) != 1 || damaged != 0 || records[0].Version != "4.0" {
-		t.Errorf("records %v, %d damaged", records, damaged)
+	if p := parseJournal(b.readJournal()); len(p.records) != 1 || p.damaged != 0 || p.records[0].Version != "4.0" {
+		t.Errorf("it holds %+v", p)
 	}
 	if err := j.Rewrite(slices.Values([]record{at("5.0")}), func() error { return errors.New("input/output error") }); err == nil {
 		t.Error("the contents aren't durable, and the journal was replaced all the same")
@@ -111,8 +110,8 @@ func TestAppendDuringRewrite(t *testing.T) {
 	if err := j.Close(); err != nil {
 		t.Error(err)
 	}
-	if records, _ := parseJournal(b.readJournal()); records[0].Version != "4.0" {
-		t.Errorf("after a failure there are %v", records)
+	if p := parseJournal(b.readJournal()); p.records[0].Version != "4.0" {
+		t.Errorf("after a failure it holds %+v", p)
 	}
 	if err := j.Append(at("6.0")); err == nil {
 		t.Error("a closed journal was written to")
@@ -252,9 +251,8 @@ func TestUnusableStateDirectory(t *testing.T) {
 func TestJournalSurvivesAnyDamage(t *testing.T) {
 	withState(t, func(b *box) {
 		journal := b.readJournal()
-		good, damaged := parseJournal(journal)
-		if damaged != 0 || len(good) < 4 {
-			t.Fatalf("%d records, %d damaged", len(good), damaged)
+		if p := parseJournal(journal); p.damaged != 0 || len(p.records) < 4 {
+			t.Fatalf("it holds %+v", p)
 		}
 		for range 500 {
 			broken := bytes.Clone(journal[:rand.IntN(len(journal)+1)])
@@ -263,8 +261,7 @@ func TestJournalSurvivesAnyDamage(t *testing.T) {
 					broken[rand.IntN(len(broken))] = byte(rand.IntN(256))
 				}
 			}
-			records, _ := parseJournal(broken)
-			for _, r := range records {
+			for _, r := range parseJournal(broken).records {
 				line, err := encodeRecord(r)
 				if err != nil || !bytes.Contains(journal, line) {
 					t.Fatalf("found %+v, which was never written", r)
@@ -290,11 +287,11 @@ func FuzzParseJournal(f *testing.F) {
 	}
 	f.Add([]byte("00000000 {}\n"))
 	f.Fuzz(func(t *testing.T, content []byte) {
-		records, damaged := parseJournal(content)
-		if len(records)+damaged > bytes.Count(content, []byte("\n"))+1 {
-			t.Errorf("%d records and %d damaged ones of %q", len(records), damaged, content)
+		p := parseJournal(content)
+		if len(p.records) > p.good || p.good+p.damaged > bytes.Count(content, []byte("\n"))+1 || p.holes && p.damaged == 0 {
+			t.Errorf("%+v is in %q", p, content)
 		}
-		for _, r := range records {
+		for _, r := range p.records {
 			line, err := encodeRecord(r)
 			if err != nil {
 				t.Fatal(err)

@@ -70,7 +70,11 @@ func (f largeFleet) GetVersion(_ context.Context, ref store.Ref, v store.Version
 // noSink serves nothing.
 type noSink struct{}
 
-func (noSink) Read(metaconfig.Type, string) ([]byte, error)    { return nil, nil }
+func (noSink) Leftovers(metaconfig.Type) []string { return nil }
+func (noSink) Read(metaconfig.Type, string) (content []byte, modTime time.Time, err error) {
+	return nil, time.Time{}, nil
+}
+func (noSink) Disown(metaconfig.Type, string)                  {}
 func (noSink) Adopt(metaconfig.Type, string, Entry)            {}
 func (noSink) Publish(metaconfig.Type, string, Entry) error    { return nil }
 func (noSink) Remove(metaconfig.Type, string) error            { return nil }

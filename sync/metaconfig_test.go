@@ -194,7 +194,7 @@ func TestMetaconfigIsDeleted(t *testing.T) {
 		b.settle()
 		b.wantNone(keyX)
 		b.wantLogged(1, "WARN", "metaconfig create-config")
-		if left, _ := parseJournal(b.readJournal()); len(left) != 1 {
+		if left := parseJournal(b.readJournal()).records; len(left) != 1 {
 			t.Errorf("of what is gone these records are left: %+v", left)
 		}
 		b.restart()

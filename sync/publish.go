@@ -34,11 +34,16 @@ func (e *Engine) confirmed(it *item, zxid int64, znodeVersion int32) (r record, 
 func (e *Engine) publish(it *item, content []byte, next served) error {
 	start := time.Now()
 	next.Sum, next.Size, next.Changed = sha256.Sum256(content), len(content), start
-	r := e.beginPublishing(it, &next)
+	r, justLearned := e.beginPublishing(it, &next)
 	e.save(r)
-	err := e.cfg.Sink.Publish(it.key.fileType(), it.key.name, Entry{
-		Content: content, ModTime: next.ModTime, Version: next.Version, ZKPath: next.ZKPath,
-	})
+	entry := Entry{Content: content, ModTime: next.ModTime, Version: next.Version, ZKPath: next.ZKPath}
+	if justLearned {
+		e.cfg.Sink.Adopt(it.key.fileType(), it.key.name, entry)
+		e.endPublishing(it, nil)
+		e.log.Debug("what was found is what the fleet says", "name", it.key.name, "version", next.Version)
+		return nil
+	}
+	err := e.cfg.Sink.Publish(it.key.fileType(), it.key.name, entry)
 	quiet := e.endPublishing(it, err)
 	if err != nil {
 		e.stats.PublishErrors.Add(1)
@@ -54,7 +59,9 @@ func (e *Engine) publish(it *item, content []byte, next served) error {
 	return nil
 }
 
-func (e *Engine) beginPublishing(it *item, next *served) record {
+// beginPublishing returns the record to save. justLearned says that the content
+// is served already, and only its version wasn't known.
+func (e *Engine) beginPublishing(it *item, next *served) (r record, justLearned bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	before := &it.serving
@@ -63,8 +70,8 @@ func (e *Engine) beginPublishing(it *item, next *served) record {
 		next.Changed = before.Changed
 	}
 	it.pending = next
-	r, _ := it.record()
-	return r
+	r, _ = it.record()
+	return r, before.isUnknown() && next.Sum == before.Sum
 }
 
 // endPublishing notes the outcome. It says whether it is one of so many that

@@ -61,6 +61,27 @@ func readNewest[T any](ctx context.Context, e *Engine, path string, knownZxid in
 	return answer, err
 }
 
+// catchUp makes the reads that follow at least as new as what an earlier process
+// may have served of a file whose version isn't known. Once a session is enough:
+// within one, neither server nor client goes back.
+func (e *Engine) catchUp(ctx context.Context, now *view) error {
+	e.mu.Lock()
+	session, done := e.sessions, e.caughtUp == e.sessions
+	e.mu.Unlock()
+	if !now.unknown || done {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, zkTimeout)
+	defer cancel()
+	if err := e.cfg.ZooKeeper.Sync(ctx, now.sub.ZKPath); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.caughtUp = max(e.caughtUp, session)
+	return nil
+}
+
 // olderError says that the ensemble as a whole knows less than we serve.
 func olderError(path string) error {
 	return &store.Error{Op: "reading", Subject: path, Kind: store.Invalid,

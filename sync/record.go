@@ -19,6 +19,8 @@ type record struct {
 	File  *fileRecord `json:"file,omitempty"`
 	Prev  *fileRecord `json:"prev,omitempty"`
 	Owner string      `json:"owner,omitempty"`
+	// Nothing has ever asked for the file.
+	Adopted bool `json:"adopted,omitempty"`
 	// A serverset that is held back.
 	Held *serverset.Held `json:"held,omitempty"`
 
@@ -123,6 +125,7 @@ func (it *item) record() (record, bool) {
 	if len(it.owners) > 0 {
 		r.Owner = it.owners[0].Metaconfig
 	}
+	r.Adopted = it.adopted
 	if it.guardState != nil && it.guard != nil {
 		r.Held = it.guard.State().Held
 	}

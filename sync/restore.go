@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"crypto/sha256"
 	"errors"
 	iofs "io/fs"
 	"time"
@@ -11,13 +12,29 @@ import (
 )
 
 // Restore reads the state that an earlier process left and adopts, as last
-// good, every file that is what the state says. It must be called once, before
-// Run; no other call may run meanwhile. A state directory that can't be used is
-// logged and shown by Snapshot, and tried again.
+// good, every file that is what the state says. Where there is no state it
+// adopts what lies in the directories; see adopt.go. It must be called once,
+// before Run; no other call may run meanwhile. A state directory that can't be
+// used is logged and shown by Snapshot, and tried again.
 func (e *Engine) Restore() {
-	j, records, err := openJournal(e.cfg.StateDir, e.log)
+	j, p, err := openJournal(e.cfg.StateDir, e.log)
 	e.noteSaved(err)
 	e.journal = j
+	restored := e.restore(p.records)
+	adopted := e.adopt(p)
+	if len(adopted) > 0 {
+		if err := j.Append(adopted...); err != nil {
+			e.noteSaved(err)
+		}
+	}
+	if len(adopted) > 0 || p.damaged > 0 {
+		e.flushSoon()
+	}
+	e.log.Info("state restored", "state_dir", e.cfg.StateDir, "files", restored, "adopted", len(adopted))
+}
+
+// restore does what the records say, and returns how many files are served.
+func (e *Engine) restore(records []record) (files int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, r := range records {
@@ -32,11 +49,10 @@ func (e *Engine) Restore() {
 			e.restoreMetaconfig(r)
 		}
 	}
-	adopted := 0
 	for _, r := range records {
 		if r.Kind == recordConfig || r.Kind == recordServerset {
 			if e.restoreFile(r) {
-				adopted++
+				files++
 			}
 		}
 	}
@@ -45,7 +61,7 @@ func (e *Engine) Restore() {
 			it.unwantedAt = e.seq
 		}
 	}
-	e.log.Info("state restored", "state_dir", e.cfg.StateDir, "files", adopted)
+	return files
 }
 
 // restoreNode returns the item that a record speaks of. Whether anything asks
@@ -81,7 +97,7 @@ func (e *Engine) restoreFile(r record) bool {
 	if r.Kind == recordServerset {
 		t = metaconfig.Serverset
 	}
-	content, err := e.cfg.Sink.Read(t, r.Name)
+	content, modTime, err := e.cfg.Sink.Read(t, r.Name)
 	if err != nil {
 		if !errors.Is(err, iofs.ErrNotExist) {
 			e.log.Warn("a saved file can't be read and is left out until it has been fetched", "name", r.Name, "error", err)
@@ -89,18 +105,29 @@ func (e *Engine) restoreFile(r record) bool {
 		return false
 	}
 	serving, ok := r.match(content)
-	if !ok {
+	switch {
+	case ok:
+	case e.cfg.Takeover:
+		serving = unknown(content, modTime)
+	default:
 		e.log.Warn("a saved file isn't what was saved and is left out until it has been fetched", "name", r.Name)
 		return false
 	}
 	it := e.item(fileKey(t, r.Name))
 	it.serving, it.savedFor, it.restored = serving, r.Owner, !it.wanted
+	it.adopted = r.Adopted && !it.wanted
 	if t == metaconfig.Serverset {
 		it.restoreGuard(content, r.Held)
 	}
 	e.cfg.Sink.Adopt(t, r.Name, Entry{Content: content, ModTime: serving.ModTime, Version: serving.Version, ZKPath: serving.ZKPath})
 	e.showStatus(it)
 	return true
+}
+
+// unknown is how a content is served that was found, and of which nothing else
+// is known.
+func unknown(content []byte, modTime time.Time) served {
+	return served{Sum: sha256.Sum256(content), Size: len(content), ModTime: modTime, Changed: modTime}
 }
 
 func (it *item) restoreGuard(content []byte, held *serverset.Held) {

@@ -357,6 +357,6 @@ func TestRestoreReportsUnreadableFiles(t *testing.T) {
 type unreadableSink struct{ *fakeSink }
 
 // Read implements Sink.
-func (unreadableSink) Read(metaconfig.Type, string) ([]byte, error) {
-	return nil, &iofs.PathError{Op: "read", Path: "x", Err: errors.New("input/output error")}
+func (unreadableSink) Read(metaconfig.Type, string) ([]byte, time.Time, error) {
+	return nil, time.Time{}, &iofs.PathError{Op: "read", Path: "x", Err: errors.New("input/output error")}
 }

@@ -89,10 +89,13 @@ func (e *Engine) mayRetire(it *item) bool {
 	switch {
 	case e.oldestDoubt() <= it.unwantedAt:
 		return false
-	case (it.key.isFile() || it.restored) && !e.isReady:
+	case (it.key.isFile() || it.restored) && !e.loaded:
 		return false
 	case !it.restored:
 		return true
+	case it.key.isFile() && it.adopted:
+		// Whatever can't be read may ask for it.
+		return len(e.blind) == 0
 	}
 	// Whatever asked for it before the restart may do so still, where that
 	// can't be read.
@@ -141,10 +144,13 @@ func (e *Engine) unwant(it *item) {
 
 // retire takes away what nothing asks for any more.
 func (e *Engine) retire(it *item) error {
-	if !e.beginRetiring(it) {
+	adopted, ok := e.beginRetiring(it)
+	switch {
+	case !ok:
 		return errNotNow
-	}
-	if it.key.isFile() {
+	case adopted:
+		e.cfg.Sink.Disown(it.key.fileType(), it.key.name)
+	case it.key.isFile():
 		if err := e.cfg.Sink.Remove(it.key.fileType(), it.key.name); err != nil {
 			e.stats.PublishErrors.Add(1)
 			return publishError{err}
@@ -157,14 +163,17 @@ func (e *Engine) retire(it *item) error {
 	return nil
 }
 
-func (e *Engine) beginRetiring(it *item) bool {
+// beginRetiring says whether the item may be taken away, and whether it is a
+// file that was only found in the directory, and stays there.
+func (e *Engine) beginRetiring(it *item) (adopted, ok bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if it.wanted || !e.mayRetire(it) {
 		e.lingering[it.key] = struct{}{}
-		return false
+		e.notLeaving(it.key)
+		return false, false
 	}
-	return true
+	return it.key.isFile() && it.adopted, true
 }
 
 // endRetiring forgets the item, and returns true, unless something asks for it
@@ -173,7 +182,10 @@ func (e *Engine) endRetiring(it *item) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if it.key.isFile() {
-		if !it.serving.isZero() {
+		switch {
+		case it.adopted:
+			e.log.Debug("found in the directory, and nothing asks for it; no longer served", "name", it.key.name)
+		case !it.serving.isZero():
 			e.log.Info("no longer subscribed; removed", "name", it.key.name)
 		}
 		it.forgetServed()
@@ -188,6 +200,7 @@ func (e *Engine) endRetiring(it *item) bool {
 	e.stopWaiting(it.key)
 	delete(e.lingering, it.key)
 	delete(e.items, it.key)
+	e.notLeaving(it.key)
 	return true
 }
 

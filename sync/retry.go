@@ -219,10 +219,13 @@ func (e *Engine) settleTried(it *item) {
 
 // checkReady notices the end of the first load. mu must be held.
 func (e *Engine) checkReady() {
-	if e.isReady || e.unsettled > 0 {
-		return
+	if !e.loaded && e.unsettled == 0 {
+		e.loaded = true
+		e.findLeaving()
+		e.retryRetiring()
 	}
-	e.isReady = true
-	close(e.ready)
-	e.retryRetiring()
+	if e.loaded && !e.isReady && len(e.leaving) == 0 {
+		e.isReady = true
+		close(e.ready)
+	}
 }

@@ -22,6 +22,9 @@ func (e *Engine) syncServerset(ctx context.Context, it *item) error {
 		return errNotNow
 	}
 	path := now.sub.ZKPath
+	if err := e.catchUp(ctx, now); err != nil {
+		return err
+	}
 	names, stat, err := e.readChildren(ctx, path, now.known)
 	gone := store.KindOf(err) == store.NotFound
 	switch {

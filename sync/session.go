@@ -13,6 +13,7 @@ var (
 	errDisconnected = errors.New("ZooKeeper can't be reached; what was served before stays")
 	errUnread       = errors.New("not read yet since the ZooKeeper session began")
 	errOtherSource  = errors.New("the metaconfig names another source now, from which nothing could be served yet")
+	errFound        = errors.New("found in the directory; the fleet hasn't been asked yet what it should be")
 	errSlow         = errors.New("fetching a newer version takes long")
 )
 
@@ -27,6 +28,9 @@ func (e *Engine) Connected(newSession bool) {
 	}
 	first := !e.everSeen
 	e.connected, e.everSeen, e.away = true, true, false
+	if newSession {
+		e.sessions++
+	}
 	if e.lostTimer != nil {
 		e.lostTimer.Stop()
 	}

@@ -16,7 +16,7 @@ type FileStatus struct {
 	Metaconfig   string // that asks for it; "" if nothing does any more
 	ZKPath       string
 	State        State
-	Version      string     // as Entry's; "" if nothing is served
+	Version      string     // as Entry's; "" also if nothing is served
 	ZnodeVersion int32      // of the znode, when what is served was read
 	Err          string     // why it isn't fresh, in one line
 	Kind         store.Kind // of the last attempt's error; 0 if it had none

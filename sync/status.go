@@ -48,6 +48,8 @@ func (e *Engine) problem(it *item) error {
 		return errors.New("held back: " + it.heldReason)
 	case it.fetch != nil && it.fetch.slow:
 		return errSlow
+	case it.serving.isUnknown():
+		return errFound
 	case it.wanted && !it.serving.isZero() && !it.serving.isOf(source(it.sub())):
 		return errOtherSource
 	}

@@ -120,10 +120,10 @@ func (d *deciderFiles) adopt(e kpsync.Entry) error {
 			continue
 		}
 		value, wanted := values[name]
-		content, info, readErr := d.volume.ReadPlain(file)
+		content, modTime, readErr := readLast(d.volume, file)
 		switch {
 		case readErr == nil && (err != nil || bad[file] || wanted && string(content) == managed.RenderDeciderValue(value)):
-			d.keep(file, kpfs.Entry{Content: content, ModTime: info.ModTime(), Version: e.Version, ZKPath: e.ZKPath})
+			d.keep(file, kpfs.Entry{Content: content, ModTime: modTime, Version: e.Version, ZKPath: e.ZKPath})
 		case !wanted:
 			errs = append(errs, d.volume.Remove(file))
 		}

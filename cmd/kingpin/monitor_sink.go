@@ -3,7 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
+	iofs "io/fs"
 	"log/slog"
+	"slices"
+	"strings"
+	"time"
 
 	kpfs "github.com/kingpinfs/kingpin/fs"
 	"github.com/kingpinfs/kingpin/metaconfig"
@@ -36,10 +40,36 @@ func hasDeciders(t metaconfig.Type, name string) bool {
 	return t == metaconfig.Config && name == deciderConfig
 }
 
+// Leftovers implements kpsync.Sink. The files of the deciders are those of one
+// config, and go with it.
+func (s *fileSink) Leftovers(t metaconfig.Type) []string {
+	return slices.DeleteFunc(s.volume(t).Foreign(), func(name string) bool {
+		return strings.HasPrefix(name, deciderDir+"/")
+	})
+}
+
 // Read implements kpsync.Sink.
-func (s *fileSink) Read(t metaconfig.Type, name string) ([]byte, error) {
-	content, _, err := s.volume(t).ReadPlain(name)
-	return content, err
+func (s *fileSink) Read(t metaconfig.Type, name string) ([]byte, time.Time, error) {
+	return readLast(s.volume(t), name)
+}
+
+// readLast bridges the two names that the method of Volume has these days.
+func readLast(v *kpfs.Volume, name string) ([]byte, time.Time, error) {
+	switch v := any(v).(type) {
+	case interface {
+		ReadLast(name string) ([]byte, time.Time, error)
+	}:
+		return v.ReadLast(name)
+	case interface {
+		ReadPlain(name string) ([]byte, iofs.FileInfo, error)
+	}:
+		content, info, err := v.ReadPlain(name)
+		if err != nil {
+			return nil, time.Time{}, err
+		}
+		return content, info.ModTime(), nil
+	}
+	return nil, time.Time{}, iofs.ErrNotExist
 }
 
 // Adopt implements kpsync.Sink.
@@ -49,6 +79,18 @@ func (s *fileSink) Adopt(t metaconfig.Type, name string, e kpsync.Entry) {
 		if err := s.deciders.adopt(e); err != nil {
 			s.deciders.log.Warn("the files of the deciders aren't as they should be; they are written again with the next version", "error", err)
 		}
+	}
+}
+
+// Disown implements kpsync.Sink.
+func (s *fileSink) Disown(t metaconfig.Type, name string) {
+	if hasDeciders(t, name) {
+		if err := s.deciders.remove(); err != nil {
+			s.deciders.log.Warn("the files of the deciders can't be removed; remove them by hand", "error", err)
+		}
+	}
+	if v, ok := any(s.volume(t)).(interface{ Disown(name string) }); ok {
+		v.Disown(name)
 	}
 }
 
