@@ -1,0 +1,144 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// quantity is a number with its unit.
+type quantity struct {
+	Value float64 `json:"value"`
+	Unit  string  `json:"unit"` // "s", "B", "1/s", or "" for a number of things
+}
+
+func seconds(d time.Duration) *quantity          { return &quantity{d.Seconds(), "s"} }
+func nanoseconds(ns int64) *quantity             { return seconds(time.Duration(ns)) }
+func size(bytes int64) *quantity                 { return &quantity{float64(bytes), "B"} }
+func count(n int64) *quantity                    { return &quantity{float64(n), ""} }
+func perSecond(times float64) *quantity          { return &quantity{times, "1/s"} }
+func (q *quantity) over(other *quantity) float64 { return q.Value / other.Value }
+
+// String returns the number with three digits that count.
+func (q *quantity) String() string {
+	switch {
+	case q == nil:
+		return "–"
+	case q.Unit == "s" && q.Value < 1e-3:
+		return threeDigits(q.Value*1e6) + " µs"
+	case q.Unit == "s" && q.Value < 1:
+		return threeDigits(q.Value*1e3) + " ms"
+	case q.Unit == "s":
+		return threeDigits(q.Value) + " s"
+	case q.Unit == "B":
+		return threeDigits(q.Value/1e6) + " MB"
+	case q.Unit == "1/s":
+		return threeDigits(q.Value) + "/s"
+	default:
+		return fmt.Sprint(q.Value)
+	}
+}
+
+func threeDigits(x float64) string {
+	switch {
+	case x >= 100:
+		return fmt.Sprintf("%.0f", x)
+	case x >= 10:
+		return fmt.Sprintf("%.1f", x)
+	default:
+		return fmt.Sprintf("%.2f", x)
+	}
+}
+
+// row is a line of the table.
+type row struct {
+	Part     string    `json:"part"`
+	What     string    `json:"what"`
+	Measured *quantity `json:"measured"`
+	Baseline *quantity `json:"baseline,omitempty"`
+	Ratio    *float64  `json:"ratio,omitempty"`
+	Goal     string    `json:"goal,omitempty"`
+	Met      *bool     `json:"met,omitempty"`
+}
+
+// table is what has been measured.
+type table struct{ rows []row }
+
+// add adds a row that has no goal.
+func (t *table) add(part, what string, measured, baseline *quantity) *row {
+	r := row{Part: part, What: what, Measured: measured, Baseline: baseline}
+	if baseline != nil && baseline.Value != 0 && baseline.Unit == measured.Unit {
+		ratio := measured.over(baseline)
+		r.Ratio = &ratio
+	}
+	t.rows = append(t.rows, r)
+	return &t.rows[len(t.rows)-1]
+}
+
+// ratioGoal makes a ratio the row's goal.
+func (r *row) ratioGoal(most float64) {
+	r.goal(fmt.Sprintf("≤ %g×", most), r.Ratio != nil && *r.Ratio <= most)
+}
+
+func (r *row) goal(text string, met bool) { r.Goal, r.Met = text, &met }
+
+// print prints the rows in the order of the parts.
+func (t *table) print(out io.Writer, asJSON bool) error {
+	slices.SortStableFunc(t.rows, func(a, b row) int {
+		return slices.Index(partNames, a.Part) - slices.Index(partNames, b.Part)
+	})
+	if asJSON {
+		encoder := json.NewEncoder(out)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(t.rows)
+	}
+	lines := [][]string{{"what", "measured", "baseline", "ratio", "goal", "met"}}
+	for i := range t.rows {
+		lines = append(lines, t.rows[i].cells())
+	}
+	return printAligned(out, lines)
+}
+
+func (r *row) cells() []string {
+	ratio, goal, met := "–", "–", "–"
+	if r.Ratio != nil {
+		ratio = fmt.Sprintf("%.2f×", *r.Ratio)
+	}
+	if r.Goal != "" {
+		goal = r.Goal
+	}
+	if r.Met != nil {
+		met = map[bool]string{true: "yes", false: "NO"}[*r.Met]
+	}
+	return []string{r.What, r.Measured.String(), r.Baseline.String(), ratio, goal, met}
+}
+
+// printAligned prints columns: the first and the last two to the left, numbers
+// to the right.
+func printAligned(out io.Writer, lines [][]string) error {
+	widths := make([]int, len(lines[0]))
+	for _, line := range lines {
+		for i, cell := range line {
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	var text strings.Builder
+	for _, line := range lines {
+		cells := make([]string, len(line))
+		for i, cell := range line {
+			padding := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
+			if numeric := i >= 1 && i <= 3; numeric {
+				cells[i] = padding + cell
+			} else {
+				cells[i] = cell + padding
+			}
+		}
+		text.WriteString(strings.TrimRight(strings.Join(cells, "  "), " ") + "\n")
+	}
+	_, err := io.WriteString(out, text.String())
+	return err
+}
