@@ -106,9 +106,11 @@ func StoreLimit() int {
 // The manager doesn't answer: past StoreLimit it drops the descriptor with a
 // line in its log.
 //
-// systemd calls fstat on what it is handed, and again when it is reloaded. For
-// a file of a FUSE mount that is a request that somebody must serve, or
-// systemd waits, and with it the whole machine.
+// f must not be of a FUSE mount, its root included. systemd calls fstat on what
+// it is handed, and again on daemon-reload and daemon-reexec, for which the
+// kernel may ask whoever serves the mount. While nobody does, process 1 waits,
+// uninterruptibly, and can't start who would. The next start gets the mount by
+// open_tree of where it is seen, which asks nobody. (/dev/fuse is no such file.)
 func Store(name string, f *os.File) error {
 	// systemd keeps several under one name, in no order that is promised.
 	if err := Unstore(name); err != nil {
