@@ -22,7 +22,7 @@ func BenchmarkRead(b *testing.B) {
 			b.Run(fmt.Sprintf("%d/%s", size, mode), func(b *testing.B) {
 				needFUSE(b)
 				v := newVolume(b, Config{Mode: mode})
-				check(b, v.Mount(b.Context()))
+				mount(b, v)
 				publish(b, v, "x", Entry{Content: make([]byte, size), ModTime: testTime})
 				path := filepath.Join(v.cfg.Dir, "x")
 				buf := make([]byte, size)
@@ -63,7 +63,7 @@ func BenchmarkPublish(b *testing.B) {
 			b.Run(fmt.Sprintf("%s/read=%v", mode, read), func(b *testing.B) {
 				needFUSE(b)
 				v := newVolume(b, Config{Mode: mode})
-				check(b, v.Mount(b.Context()))
+				mount(b, v)
 				path := filepath.Join(v.cfg.Dir, "x")
 				contents := [][]byte{make([]byte, 1024), bytes.Repeat([]byte("x"), 1024)}
 				for i := 0; b.Loop(); i++ {
@@ -87,7 +87,7 @@ func BenchmarkMany(b *testing.B) {
 	for b.Loop() {
 		before := resident(b)
 		v := newVolume(b, Config{Mode: FUSE})
-		check(b, v.Mount(b.Context()))
+		mount(b, v)
 		start := time.Now()
 		for i := range files {
 			content := bytes.Repeat([]byte{byte(i)}, 1024)

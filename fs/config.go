@@ -3,6 +3,7 @@ package fs
 import (
 	iofs "io/fs"
 	"log/slog"
+	"os"
 )
 
 // Config is what a Volume is made of. Dir is required.
@@ -22,6 +23,17 @@ type Config struct {
 	// GID is the group that files belong to, if it isn't this process's; 0
 	// means it is.
 	GID int
+	// Holding is what a process that outlives this one holds of the directory; Dir
+	// and FSName are then its own, and Mode is not looked at: the face is FUSE if
+	// it has a session. It must stay open for as long as the Volume is. nil means
+	// that the Volume holds all by itself.
+	Holding *Holding
+	// WhyPlain says why a Holding has no session.
+	WhyPlain string
+	// Wake has the process Holder, which has the Holding, call Holding.Wake. nil
+	// means that this process does. It is called by one goroutine only.
+	Wake   func(Wakeup) error
+	Holder int
 	// Logger gets what an administrator should know; nil means slog's default.
 	Logger *slog.Logger
 }
@@ -38,6 +50,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.DirMode == 0 {
 		c.DirMode = 0o755
+	}
+	if c.Holder == 0 {
+		c.Holder = os.Getpid()
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

@@ -2,7 +2,6 @@ package fs
 
 import (
 	"encoding/binary"
-	"os"
 	"syscall"
 	"time"
 
@@ -24,9 +23,10 @@ const blockSize = 4096
 // so a few threads are enough for any number of readers.
 type fuseFace struct {
 	refuseWrites
-	tree *tree
-	perm permissions
-	pid  int // what the root's attribute user.kingpin.pid says
+	tree  *tree
+	perm  permissions
+	waker *waker
+	pid   int // what the root's attribute user.kingpin.pid says
 }
 
 // permissions are what stat shows and what default_permissions checks.
@@ -35,10 +35,10 @@ type permissions struct {
 	uid, gid  uint32
 }
 
-func newFace(t *tree, perm permissions) *fuseFace {
+func newFace(t *tree, perm permissions, w *waker) *fuseFace {
 	return &fuseFace{
 		refuseWrites: refuseWrites{fuse.NewDefaultRawFileSystem()},
-		tree:         t, perm: perm, pid: os.Getpid(),
+		tree:         t, perm: perm, waker: w, pid: w.v.cfg.Holder,
 	}
 }
 
@@ -52,6 +52,9 @@ func (f *fuseFace) String() string { return mountType }
 // Lookup implements fuse.RawFileSystem. An answer about a name that is being
 // changed holds for this one lookup.
 func (f *fuseFace) Lookup(_ cancelled, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+	if f.lookupStaged(h, name, out) {
+		return fuse.OK
+	}
 	a, ok := f.tree.lookup(h.NodeId, name)
 	if !ok {
 		return fuse.ENOTDIR
@@ -81,12 +84,12 @@ func (f *fuseFace) fillEntry(a answer, out *fuse.EntryOut) {
 }
 
 func (f *fuseFace) fileAttr(v *version, a *fuse.Attr) {
-	size := uint64(len(v.entry.Content))
+	size := uint64(v.size)
 	*a = fuse.Attr{
 		Ino: v.id, Size: size, Blocks: (size + 511) / 512, Blksize: blockSize,
 		Mode: syscall.S_IFREG | f.perm.file, Nlink: 1, Owner: f.owner(),
 	}
-	setTimes(a, v.entry.ModTime)
+	setTimes(a, v.modTime)
 }
 
 func (f *fuseFace) dirAttr(d dirInfo, a *fuse.Attr) {
@@ -115,6 +118,9 @@ func (f *fuseFace) GetAttr(_ cancelled, in *fuse.GetAttrIn, out *fuse.AttrOut) f
 		f.dirAttr(info, &out.Attr)
 		return fuse.OK
 	}
+	if f.stagedAttr(in.NodeId, &out.Attr) {
+		return fuse.OK
+	}
 	v := f.tree.version(in.NodeId)
 	if v == nil {
 		return fuse.Status(syscall.ESTALE)
@@ -129,15 +135,21 @@ func (f *fuseFace) Open(cancelled, *fuse.OpenIn, *fuse.OpenOut) fuse.Status { re
 
 // Read implements fuse.RawFileSystem. It finds a version as long as the kernel
 // refers to it, whatever its name holds by now.
-func (f *fuseFace) Read(_ cancelled, in *fuse.ReadIn, _ []byte) (fuse.ReadResult, fuse.Status) {
+func (f *fuseFace) Read(_ cancelled, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
 	v := f.tree.version(in.NodeId)
 	if v == nil {
 		return nil, fuse.Status(syscall.ESTALE)
 	}
-	content := v.entry.Content
-	from := min(in.Offset, uint64(len(content)))
-	to := min(from+uint64(in.Size), uint64(len(content)))
-	return fuse.ReadResultData(content[from:to]), fuse.OK
+	n, err := f.tree.ledger.read(v.at, buf[:min(len(buf), int(in.Size))], in.Offset)
+	// The kernel keeps its reference for as long as it reads. If it didn't, the
+	// memory might hold something else by now.
+	if f.tree.version(in.NodeId) != v {
+		return nil, fuse.Status(syscall.ESTALE)
+	}
+	if err != nil {
+		return nil, fuse.EIO
+	}
+	return fuse.ReadResultData(buf[:n]), fuse.OK
 }
 
 // Readlink implements fuse.RawFileSystem.

@@ -13,9 +13,9 @@ import (
 // faceOf returns the handlers for a tree with a file "x" and a subdirectory.
 func faceOf(t *testing.T) (*fuseFace, *tree) {
 	t.Helper()
-	tr := newTree([]string{"sub"})
-	put(tr, tr.root, "x", entry("content of x\n"))
-	return newFace(tr, permissions{file: 0o444, dir: 0o755, uid: 1, gid: 2}), tr
+	tr := newTestTree(t, "sub")
+	put(t, tr, tr.root, "x", entry("content of x\n"))
+	return newFace(tr, permissions{file: 0o444, dir: 0o755, uid: 1, gid: 2}, newWaker(New(Config{}))), tr
 }
 
 func lookupFace(t *testing.T, f *fuseFace, parent uint64, name string) fuse.EntryOut {
@@ -59,10 +59,10 @@ func TestFaceLookup(t *testing.T) {
 func TestFaceServesSupersededVersions(t *testing.T) {
 	f, tr := faceOf(t)
 	old := lookupFace(t, f, rootID, "x").NodeId
-	put(tr, tr.root, "x", entry("newer"))
+	put(t, tr, tr.root, "x", entry("newer"))
 	read := func(offset uint64, size uint32) string {
 		t.Helper()
-		r, st := f.Read(nil, &fuse.ReadIn{InHeader: fuse.InHeader{NodeId: old}, Offset: offset, Size: size}, nil)
+		r, st := f.Read(nil, &fuse.ReadIn{InHeader: fuse.InHeader{NodeId: old}, Offset: offset, Size: size}, make([]byte, size))
 		if !st.Ok() {
 			t.Fatalf("READ: %v", st)
 		}
@@ -93,8 +93,8 @@ func TestFaceServesSupersededVersions(t *testing.T) {
 
 func TestFaceReadDirPlusCountsWhatItGives(t *testing.T) {
 	f, tr := faceOf(t)
-	put(tr, tr.root, "y", entry("y"))
-	put(tr, tr.root, "z", entry("z"))
+	put(t, tr, tr.root, "y", entry("y"))
+	put(t, tr, tr.root, "z", entry("z"))
 	tr.begin(tr.root, "y")
 	// Room for all but the last.
 	buf := make([]byte, 5*160+20)
@@ -112,14 +112,14 @@ func TestFaceReadDirPlusCountsWhatItGives(t *testing.T) {
 		t.Fatalf("listed %q, want %q", got, want)
 	}
 	x, y := tr.root.slots["x"].current, tr.root.slots["y"].current
-	if entries[3].NodeId != x.id || x.lookups != 1 {
-		t.Errorf("node %d with %d references, want %d with 1", entries[3].NodeId, x.lookups, x.id)
+	if entries[3].NodeId != x.id || tr.lookups(x) != 1 {
+		t.Errorf("node %d with %d references, want %d with 1", entries[3].NodeId, tr.lookups(x), x.id)
 	}
-	if entries[4].NodeId != 0 || y.lookups != 0 {
-		t.Errorf("a changing name is listed with node %d, %d references", entries[4].NodeId, y.lookups)
+	if entries[4].NodeId != 0 || tr.lookups(y) != 0 {
+		t.Errorf("a changing name is listed with node %d, %d references", entries[4].NodeId, tr.lookups(y))
 	}
-	if z := tr.root.slots["z"].current; z.lookups != 0 {
-		t.Errorf("what found no room has %d references", z.lookups)
+	if z := tr.root.slots["z"].current; tr.lookups(z) != 0 {
+		t.Errorf("what found no room has %d references", tr.lookups(z))
 	}
 	if entries[0].NodeId != 0 || entries[1].NodeId != 0 || entries[2].NodeId != 0 {
 		t.Error("a directory is listed with a node")
@@ -127,13 +127,14 @@ func TestFaceReadDirPlusCountsWhatItGives(t *testing.T) {
 
 	header := make([]byte, 16)
 	f.unsent(opReadDirPlus, append(header, out.Bytes()...))
-	if x.lookups != 0 {
-		t.Errorf("%d references after the reply wasn't taken", x.lookups)
+	if tr.lookups(x) != 0 {
+		t.Errorf("%d references after the reply wasn't taken", tr.lookups(x))
 	}
-	x.lookups = 2
+	tr.refer(x)
+	tr.refer(x)
 	f.unsent(opLookup, append(header, binary.NativeEndian.AppendUint64(nil, x.id)...))
-	if x.lookups != 1 {
-		t.Errorf("%d references, want 1", x.lookups)
+	if tr.lookups(x) != 1 {
+		t.Errorf("%d references, want 1", tr.lookups(x))
 	}
 	f.unsent(opLookup, header) // an error's reply
 }
@@ -203,7 +204,7 @@ func TestFaceXAttrs(t *testing.T) {
 	if n, st := f.GetXAttr(nil, &fuse.InHeader{NodeId: id}, attrVersion, nil); n != 8 || st != fuse.ERANGE {
 		t.Errorf("the size of an attribute: %d, %v", n, st)
 	}
-	put(tr, tr.root, "x", entry("newer"))
+	put(t, tr, tr.root, "x", entry("newer"))
 	if got, want := list(id), "user.kingpin.version\x00user.kingpin.zk_path\x00"; got != want {
 		t.Errorf("attributes of a superseded version %q, want %q", got, want)
 	}

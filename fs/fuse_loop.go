@@ -1,7 +1,6 @@
 package fs
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -24,9 +22,6 @@ const (
 	bufferSize = maxTransfer + 4096
 	// requestHeader is the size of struct fuse_in_header.
 	requestHeader = 40
-	// handshakeTimeout is how long the kernel may take to send INIT, which it
-	// does before mount(2) returns.
-	handshakeTimeout = 10 * time.Second
 )
 
 // handlers answer requests.
@@ -36,11 +31,8 @@ type handlers interface {
 	unsent(op uint32, reply []byte)
 }
 
-// connection is the kernel's end of a mount: the descriptor of /dev/fuse, and
-// the threads that answer on it.
-//
-// What another process would need to go on in this one's place is here: the
-// descriptor, and the INIT request, which the kernel sends once.
+// connection answers the requests of a session: on a descriptor of its own of
+// /dev/fuse, by threads of its own.
 type connection struct {
 	dev         int // blocking
 	initRequest []byte
@@ -54,10 +46,10 @@ type connection struct {
 	threads  []atomic.Int64 // the readers' thread ids; 0 until one runs
 }
 
-// newConnection takes over the descriptor dev of a mount. Requests are answered
-// after handshake and start.
-func newConnection(dev int, h handlers, log *slog.Logger) *connection {
-	c := &connection{dev: dev, handlers: h, log: log}
+// newConnection returns the connection of a session whose descriptor is dev.
+// Nothing is answered before start.
+func newConnection(dev int, initRequest []byte, h handlers, log *slog.Logger) *connection {
+	c := &connection{dev: dev, initRequest: initRequest, handlers: h, log: log}
 	c.server = fuse.NewProtocolServer(h, &fuse.MountOptions{
 		Name:                     mountType,
 		MaxWrite:                 maxTransfer,
@@ -73,37 +65,21 @@ func newConnection(dev int, h handlers, log *slog.Logger) *connection {
 	return c
 }
 
-// handshake answers the kernel's INIT.
-func (c *connection) handshake(ctx context.Context) error {
-	if err := c.awaitRequest(ctx); err != nil {
-		return fmt.Errorf("waiting for the kernel's INIT: %w", err)
+// takeOver goes on where another process stopped, or begins: the kernel's INIT
+// has been answered, so it is handled once more and the answer dropped. Then the
+// kernel is to give out again what the other one has read and not answered.
+func (c *connection) takeOver() error {
+	if _, status := c.server.HandleRequest([][]byte{c.initRequest}, [][]byte{make([]byte, bufferSize)}); !status.Ok() {
+		return fmt.Errorf("handling the kernel's INIT: %v", status)
 	}
-	in, out := make([]byte, bufferSize), make([]byte, bufferSize)
-	n, err := unix.Read(c.dev, in)
-	if err != nil {
-		return fmt.Errorf("reading the kernel's INIT: %w", err)
+	// A predecessor that was stopped has left it so; see stop.
+	if err := unix.SetNonblock(c.dev, false); err != nil {
+		return fmt.Errorf("preparing to answer FUSE requests: %w", err)
 	}
-	c.initRequest = append([]byte(nil), in[:n]...)
-	return c.answer(c.initRequest, out)
-}
-
-// awaitRequest returns when a request can be read without blocking.
-func (c *connection) awaitRequest(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
-	defer cancel()
-	fds := []unix.PollFd{{Fd: int32(c.dev), Events: unix.POLLIN}}
-	for {
-		const slice = 100 // milliseconds, after which ctx is looked at
-		n, err := unix.Poll(fds, slice)
-		switch {
-		case n > 0:
-			return nil
-		case err != nil && !errors.Is(err, unix.EINTR):
-			return err
-		case ctx.Err() != nil:
-			return ctx.Err()
-		}
+	if err := c.notify(notification(fuse.NOTIFY_RESEND, nil)); err != nil {
+		return fmt.Errorf("asking for the requests that nobody has answered: %w", err)
 	}
+	return c.start()
 }
 
 // start begins to answer requests.
@@ -138,24 +114,6 @@ func (c *connection) start() error {
 // the mount is gone.
 func (c *connection) wait() { c.readers.Wait() }
 
-// endsWithin waits for the end at most so long, and reports whether it came.
-// Whoever calls it must see to that end afterwards, for which a goroutine waits.
-func (c *connection) endsWithin(d time.Duration) bool {
-	ended := make(chan struct{})
-	go func() {
-		c.wait()
-		close(ended)
-	}()
-	timeout := time.NewTimer(d)
-	defer timeout.Stop()
-	select {
-	case <-ended:
-		return true
-	case <-timeout.C:
-		return false
-	}
-}
-
 // stop ends the answering of requests and waits for it. The mount stays, and
 // whoever holds the descriptor can go on.
 //
@@ -176,7 +134,7 @@ func (c *connection) stop() {
 	c.wait()
 }
 
-// close closes the descriptor. If nobody else holds it, the kernel fails every
+// close closes the descriptor. If nobody else has it open, the kernel fails every
 // request from then on. No notification may be under way.
 func (c *connection) close() error {
 	if err := unix.Close(c.dev); err != nil {

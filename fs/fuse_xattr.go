@@ -33,7 +33,7 @@ func (f *fuseFace) xattrs(id uint64) []xattr {
 	if v == nil {
 		return nil
 	}
-	all := []xattr{{attrVersion, v.entry.Version}, {attrZKPath, v.entry.ZKPath}}
+	all := []xattr{{attrVersion, v.version}, {attrZKPath, v.zkPath}}
 	if status, current := f.tree.statusOf(v); current {
 		all = append(all, xattr{attrState, status.State})
 		if !status.SyncedAt.IsZero() {

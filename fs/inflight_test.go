@@ -49,8 +49,9 @@ func mountSlow(t *testing.T) (*Volume, *slowFace) {
 	t.Helper()
 	needFUSE(t)
 	v := newVolume(t, Config{Mode: FUSE})
-	f := &slowFace{fuseFace: newFace(v.tree, v.perm), hold: make(chan chan struct{}, 1), held: make(chan struct{})}
-	check(t, v.mountFUSE(t.Context(), f))
+	f := &slowFace{fuseFace: newFace(v.tree, v.perm, v.waker), hold: make(chan chan struct{}, 1), held: make(chan struct{})}
+	check(t, v.serve(f))
+	refusePolling(t, v.cfg.Dir)
 	v.phase = isMounted
 	return v, f
 }
@@ -131,7 +132,8 @@ func TestDropNameDeclaresEverythingOutdated(t *testing.T) {
 	v := mountVolume(t, Config{})
 	publish(t, v, "x", entry("x"))
 	wantFile(t, v, "x", "x")
-	conn := v.face.Load().mount.conn
+	wantFile(t, v, "x", "x") // asks for the time of access
+	conn := v.face.Load().conn
 	drop := func(told bool) map[string]uint64 {
 		conn.dropName(rootID, "unknown", func() bool { return told })
 		return requests(v, func() { wantFile(t, v, "x", "x") })

@@ -1,17 +1,26 @@
 package fs
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // lockFile lies in ownDir and holds the process id of whoever has it locked.
 const lockFile = "lock"
+
+// How long a killed process may take to give its locks back, and how often that
+// is looked at.
+const (
+	dyingTimeout = 5 * time.Second
+	dyingPoll    = 10 * time.Millisecond
+)
 
 // dirLock keeps other monitors from serving a directory. It is on the files
 // beneath the mount and so holds whatever is mounted, and in other mount
@@ -24,10 +33,30 @@ type dirLock struct {
 	file int // -1 if there is none
 }
 
-// lock locks the open directory. It is ErrInUse if somebody else has.
-func (p *plainTree) lock() (*dirLock, error) {
+// lockRoot locks the open directory root, whose path is for messages. It is
+// ErrInUse if somebody else has it locked; one that was killed is given time to
+// end.
+func lockRoot(ctx context.Context, root int, path string) (*dirLock, error) {
+	ctx, cancel := context.WithTimeout(ctx, dyingTimeout)
+	defer cancel()
+	for {
+		l, holder, err := tryLock(root, path)
+		if !errors.Is(err, ErrInUse) || holder == 0 || !isDying(holder) {
+			return l, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(dyingPoll):
+		}
+	}
+}
+
+// tryLock is lockRoot without waiting for a process that is ending. The holder of an
+// ErrInUse is 0 if it can't be told.
+func tryLock(root int, path string) (_ *dirLock, holder int, _ error) {
 	l := &dirLock{file: -1}
-	own, fileErr := p.openOwn()
+	own, fileErr := openOwn(root)
 	if fileErr == nil {
 		defer unix.Close(own)
 		// Read only: a file open for writing would keep the filesystem from
@@ -37,25 +66,25 @@ func (p *plainTree) lock() (*dirLock, error) {
 	if fileErr == nil {
 		fileErr = flock(l.file)
 	}
-	dirErr := flock(p.root)
+	dirErr := flock(root)
 	if errors.Is(fileErr, unix.EWOULDBLOCK) || errors.Is(dirErr, unix.EWOULDBLOCK) {
 		pid := l.holder()
 		l.release()
-		return nil, fmt.Errorf("%w: %s has %q locked: stop that one, or use another directory", ErrInUse, process(pid), p.path)
+		return nil, pid, fmt.Errorf("%w: %s has %q locked: stop that one, or use another directory", ErrInUse, process(pid), path)
 	}
 	if fileErr != nil && dirErr != nil {
 		l.release()
-		return nil, fmt.Errorf("locking %q: %w", p.path, errors.Join(fileErr, dirErr))
+		return nil, 0, fmt.Errorf("locking %q: %w", path, errors.Join(fileErr, dirErr))
 	}
 	if fileErr == nil {
-		p.writeHolder()
+		writeHolder(root)
 	}
-	return l, nil
+	return l, 0, nil
 }
 
 // writeHolder tells others who has the lock. They do without if it fails.
-func (p *plainTree) writeHolder() {
-	own, err := p.openOwn()
+func writeHolder(root int) {
+	own, err := openOwn(root)
 	if err != nil {
 		return
 	}

@@ -15,9 +15,9 @@ func TestConnectionCanBeTakenOver(t *testing.T) {
 	v := mountVolume(t, Config{})
 	publish(t, v, "x", entry("x"))
 	wantFile(t, v, "x", "x")
-	m := v.face.Load().mount
-	m.closing.Store(true) // the volume is not to care
-	m.conn.stop()
+	conn := v.face.Load().conn
+	v.closing.Store(true) // the volume is not to care
+	conn.stop()
 	// Requests wait for somebody to answer.
 	read := make(chan string)
 	go func() {
@@ -27,15 +27,10 @@ func TestConnectionCanBeTakenOver(t *testing.T) {
 		}
 		read <- string(content)
 	}()
-
-	check(t, unix.SetNonblock(m.conn.dev, false))
-	next := newConnection(m.conn.dev, newFace(v.tree, v.perm), testLogger(t))
-	out := make([]byte, bufferSize)
-	if n, st := next.server.HandleRequest([][]byte{m.conn.initRequest}, [][]byte{out}); !st.Ok() || n == 0 {
-		t.Fatalf("replaying INIT: %v", st)
-	}
-	put(v.tree, v.tree.root, "y", entry("after"))
-	check(t, next.start())
+	await(t, "the request", func() bool { return hasRequest(t, conn.dev) })
+	next := newConnection(conn.dev, conn.initRequest, newFace(v.tree, v.perm, v.waker), testLogger(t))
+	put(t, v.tree, v.tree.root, "y", entry("after"))
+	check(t, next.takeOver())
 	if got := <-read; got != "after" {
 		t.Errorf("read %q", got)
 	}
@@ -43,8 +38,16 @@ func TestConnectionCanBeTakenOver(t *testing.T) {
 	next.stop()
 }
 
+// hasRequest reports whether a request waits to be read.
+func hasRequest(t *testing.T, dev int) bool {
+	t.Helper()
+	fds := []unix.PollFd{{Fd: int32(dev), Events: unix.POLLIN}}
+	_, err := unix.Poll(fds, 0)
+	return err == nil && fds[0].Revents&unix.POLLIN != 0
+}
+
 func TestConnectionCounts(t *testing.T) {
-	c := newConnection(-1, newFace(newTree(nil), permissions{}), testLogger(t))
+	c := newConnection(-1, nil, newFace(newTestTree(t), permissions{}, newWaker(New(Config{}))), testLogger(t))
 	forget := make([]byte, requestHeader+8)
 	binary.NativeEndian.PutUint32(forget, uint32(len(forget)))
 	binary.NativeEndian.PutUint32(forget[4:], 2)

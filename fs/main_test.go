@@ -144,6 +144,37 @@ func newVolume(t testing.TB, cfg Config) *Volume {
 	return v
 }
 
+// refusePolling has the kernel learn that files of a mount can't be polled. A Go
+// program polls every file that it opens, in a way that can stop its whole
+// runtime, which in these tests is the one that would have to answer.
+func refusePolling(t testing.TB, dir string) {
+	t.Helper()
+	fd, err := unix.Open(filepath.Join(dir, pollProbe), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	check(t, err)
+	defer unix.Close(fd)
+	if _, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0); err != nil && !errors.Is(err, unix.EINTR) {
+		t.Fatal(err)
+	}
+}
+
+// mount gives a volume its face.
+func mount(t testing.TB, v *Volume) {
+	t.Helper()
+	check(t, v.Mount(context.Background()))
+	if mode, _ := v.Face(); mode == FUSE {
+		refusePolling(t, v.cfg.Dir)
+	}
+}
+
+// newTestTree returns a tree whose memory goes with the test.
+func newTestTree(t testing.TB, subdirs ...string) *tree {
+	t.Helper()
+	l, err := newLedger()
+	check(t, err)
+	t.Cleanup(func() { check(t, l.close()) })
+	return newTree(subdirs, l, nil)
+}
+
 // cleanMounts takes away all mounts at a path at the test's end, however it
 // ends.
 func cleanMounts(t testing.TB, dir string) {
@@ -161,7 +192,7 @@ func mountVolume(t testing.TB, cfg Config) *Volume {
 	needFUSE(t)
 	cfg.Mode = FUSE
 	v := newVolume(t, cfg)
-	check(t, v.Mount(context.Background()))
+	mount(t, v)
 	return v
 }
 

@@ -37,8 +37,8 @@ func TestMountShowsWhatWasAdoptedAndPublished(t *testing.T) {
 	needFUSE(t)
 	v := newVolume(t, Config{Mode: FUSE, FSName: "kingpin-config", Subdirs: []string{"decider"}})
 	publish(t, v, "before", entry("published before\n"))
-	v.Adopt("adopted", entry("adopted\n"))
-	check(t, v.Mount(t.Context()))
+	check(t, v.Adopt("adopted", entry("adopted\n")))
+	mount(t, v)
 	publish(t, v, "decider/after", entry("50\n"))
 	if mode, why := v.Face(); mode != FUSE || why != "" {
 		t.Errorf("face %q, %q", mode, why)
@@ -197,12 +197,18 @@ func TestMountReadingAgainAsksNothing(t *testing.T) {
 	if first := requests(v, read); first["READ"] == 0 || first["LOOKUP"] != 4 {
 		t.Errorf("the first time asks for %v", first)
 	}
+	// When something was read, the kernel takes the time of the last access for
+	// changed, and asks once more.
+	if second := requests(v, read); second["GETATTR"] != 1 || len(second) != 1 {
+		t.Errorf("the second time asks for %v", second)
+	}
 	for range 3 {
 		if again := requests(v, read); len(again) != 0 {
 			t.Errorf("another time asks for %v", again)
 		}
 	}
 	publish(t, v, "other", entry("other"))
+	read()
 	read()
 	if again := requests(v, read); len(again) != 0 {
 		t.Errorf("after another file's change: %v", again)

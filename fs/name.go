@@ -14,10 +14,13 @@ const maxName = 255
 // written. Names that begin with it are never served.
 const ownDir = ".kingpin"
 
+// pollProbe is a name in the root that go-fuse answers for by itself: of a file
+// whose POLL fails with ENOSYS.
+const pollProbe = ".go-fuse-epoll-hack"
+
 // reservedNames are kept for directories of ours in the mount: one through
-// which a version is renamed into place, one for writers. The last is go-fuse's,
-// which answers requests about it itself.
-var reservedNames = []string{".stage", ".rw", pollProbe}
+// which a version is renamed into place, one for writers. The last is go-fuse's.
+var reservedNames = []string{stageDir, ".rw", pollProbe}
 
 // ErrName is what every error about a name that can't be served is.
 var ErrName = errors.New("not a usable file name")

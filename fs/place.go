@@ -146,6 +146,13 @@ func (p place) clear(ctx context.Context, log *slog.Logger) error {
 	if !p.atRoot() {
 		return fmt.Errorf("%q lies in the KingPin mount at %q: use another directory", p.path, p.mount.Point)
 	}
+	if pids := holders(p.mount); areDying(pids) {
+		log.Warn("aborting the mount of a monitor that was killed and can't end before", "dir", p.path, "source", p.mount.Source, "pids", pids)
+		if err := unmount(p.path, unix.MNT_FORCE|unix.MNT_DETACH); err != nil {
+			return fmt.Errorf("aborting the mount of a monitor that was killed: %w; do it with: sudo umount -f -l %s", err, p.path)
+		}
+		return nil
+	}
 	pid, err := p.probe(ctx)
 	switch {
 	case err == nil:
@@ -201,7 +208,16 @@ func isDead(err error) bool {
 // this one may know.
 func holders(m mountEntry) []int {
 	_, minor, _ := strings.Cut(m.Device, ":")
-	files, _ := filepath.Glob("/proc/[0-9]*/fd/*")
+	var files []string
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, dir := range dirs {
+		found, _ := filepath.Glob(dir + "/fd/*")
+		if len(found) == 0 {
+			// The first thread of one that is dying may have gone already.
+			found, _ = filepath.Glob(dir + "/task/*/fd/*")
+		}
+		files = append(files, found...)
+	}
 	var pids []int
 	for _, file := range files {
 		if target, err := os.Readlink(file); err != nil || target != "/dev/fuse" {

@@ -51,11 +51,11 @@ func TestOpenTakesAwayStaleMounts(t *testing.T) {
 		check(t, unix.Close(dev))
 	}
 	v := newVolume(t, Config{Dir: dir, Mode: FUSE})
-	content, _, err := v.ReadPlain("f")
+	content, _, err := v.ReadLast("f")
 	if err != nil || string(content) != "served\n" {
 		t.Errorf("what the killed process left: %q, %v", content, err)
 	}
-	check(t, v.Mount(t.Context()))
+	mount(t, v)
 	publish(t, v, "f", entry("again\n"))
 	wantFile(t, v, "f", "again\n")
 	check(t, v.Close())
@@ -155,7 +155,7 @@ func TestOpenOnAnotherFilesystemsMount(t *testing.T) {
 	cleanMounts(t, dir)
 	check(t, unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"))
 	v := newVolume(t, Config{Dir: dir, Mode: FUSE})
-	check(t, v.Mount(t.Context()))
+	mount(t, v)
 	publish(t, v, "x", entry("x"))
 	wantFile(t, v, "x", "x")
 	check(t, v.Close())
@@ -193,7 +193,7 @@ func TestOpenFindsTheDirectory(t *testing.T) {
 		link := filepath.Join(base, "link")
 		check(t, os.Symlink("real", link))
 		v := newVolume(t, Config{Dir: link, Mode: FUSE})
-		check(t, v.Mount(t.Context()))
+		mount(t, v)
 		publish(t, v, "x", entry("x"))
 		wantFile(t, v, "x", "x")
 		err := New(Config{Dir: filepath.Join(base, "real")}).Open(t.Context())

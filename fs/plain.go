@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,17 +39,9 @@ type plainTree struct {
 	unsaved atomic.Bool   // something was changed since the last flush
 }
 
-// newPlainTree returns the tree in the open directory root, which it takes over.
+// newPlainTree returns the tree in the open directory root, which must stay open.
 func newPlainTree(root int, path string, perm permissions, subdirs []string) *plainTree {
 	return &plainTree{root: root, path: path, perm: perm, subdirs: subdirs, chown: perm.gid != uint32(os.Getegid())}
-}
-
-// close closes the directory, which gives its lock back.
-func (p *plainTree) close() error {
-	if err := unix.Close(p.root); err != nil {
-		return fmt.Errorf("closing %q: %w", p.path, err)
-	}
-	return nil
 }
 
 // write replaces a file, or creates it. Readers see the old one or the new one,
@@ -70,7 +63,7 @@ func (p *plainTree) replace(sub, name string, e Entry) error {
 	if err := mayReplace(dir, name); err != nil && !errors.Is(err, unix.ENOENT) {
 		return err
 	}
-	own, err := p.openOwn()
+	own, err := openOwn(p.root)
 	if err != nil {
 		return err
 	}
@@ -185,6 +178,18 @@ func (p *plainTree) read(sub, name string) ([]byte, iofs.FileInfo, error) {
 	return content, info, nil
 }
 
+// has reports whether there is a file of that time and size.
+func (p *plainTree) has(sub, name string, modTime time.Time, size int64) bool {
+	dir, err := p.openSub(sub, false)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(dir)
+	var st unix.Stat_t
+	err = unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == size && st.Mtim.Nano() == modTime.UnixNano()
+}
+
 // list returns the names of all that lies in the directory and in its
 // subdirectories, but for what is there for our own use.
 func (p *plainTree) list() ([]string, error) {
@@ -220,7 +225,7 @@ func (p *plainTree) listSub(sub string) ([]string, error) {
 // prepare creates the directories that will be needed and removes what a crash
 // left of files being written.
 func (p *plainTree) prepare() error {
-	own, err := p.openOwn()
+	own, err := openOwn(p.root)
 	if err != nil {
 		return fmt.Errorf("preparing %q: %w", filepath.Join(p.path, ownDir), advisePlain(err))
 	}
@@ -260,8 +265,8 @@ func (p *plainTree) flush() error {
 	return nil
 }
 
-// openOwn opens ownDir, which it creates if need be.
-func (p *plainTree) openOwn() (int, error) { return openDirAt(p.root, ownDir, 0o700, true) }
+// openOwn opens ownDir in the directory root, and creates it if need be.
+func openOwn(root int) (int, error) { return openDirAt(root, ownDir, 0o700, true) }
 
 // openSub opens a subdirectory, or the directory itself for "".
 func (p *plainTree) openSub(sub string, create bool) (int, error) {

@@ -1,40 +1,73 @@
 package fs
 
 import (
+	"errors"
 	"hash/maphash"
-	iofs "io/fs"
 	"slices"
+	"time"
 )
 
-// ReadPlain returns what an earlier process left of a file, and what stat shows
-// of it. It is not served before it is adopted. The error wraps
-// iofs.ErrNotExist if there is no such file.
-func (v *Volume) ReadPlain(name string) ([]byte, iofs.FileInfo, error) {
+// ReadLast returns what an earlier process left of a file, and the time that stat
+// shows for it: what it served of a session that goes on, or else the plain file,
+// which is not served before it is adopted. The error wraps fs.ErrNotExist if
+// there is no such file.
+func (v *Volume) ReadLast(name string) ([]byte, time.Time, error) {
 	sub, base, done, err := v.enter(name)
 	if err != nil {
-		return nil, nil, err
+		return nil, time.Time{}, err
 	}
 	defer done()
-	return v.plain.read(sub, base)
+	if e, _, ok := v.tree.get(v.tree.directory(sub), base); ok {
+		return e.Content, e.ModTime, nil
+	}
+	content, info, err := v.plain.read(sub, base)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	return content, info.ModTime(), nil
 }
 
-// Adopt serves e without writing its plain file, because e is what ReadPlain
-// returned. For a name that ReadPlain refuses it does nothing.
-func (v *Volume) Adopt(name string, e Entry) {
+// Adopt serves e without writing its plain file, because e is what ReadLast
+// returned. Nothing changes if it is served already. For a name that ReadLast
+// refuses it does nothing.
+func (v *Volume) Adopt(name string, e Entry) error {
+	sub, base, done, err := v.enter(name)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if d := v.tree.directory(sub); !v.tree.holds(d, base, e) {
+		next, err := v.tree.stage(d, base, e)
+		if err != nil {
+			return err
+		}
+		v.swap(sub, base, next)
+	}
+	v.notForeign(name)
+	return nil
+}
+
+// Disown ends serving a file, and leaves its plain file alone: it is foreign from
+// then on. It does nothing if there is no such file.
+func (v *Volume) Disown(name string) {
 	sub, base, done, err := v.enter(name)
 	if err != nil {
 		return
 	}
 	defer done()
-	v.swap(sub, base, &e)
-	v.notForeign(name)
+	v.swap(sub, base, nil)
+	if _, _, err := v.plain.read(sub, base); err == nil {
+		v.foreignMu.Lock()
+		defer v.foreignMu.Unlock()
+		v.foreign[name] = struct{}{}
+	}
 }
 
 // Publish serves e under a name. When it returns, every later open sees it.
 //
 // In the plain face an error means that readers still see what they saw, and
 // that the caller must try again. In the FUSE face it means a name that can't
-// be served or a closed volume: if the plain file can't be written, the mount
+// be served, no memory, or a closed volume: if the plain file can't be written, the mount
 // serves the entry all the same; see CopyErr.
 func (v *Volume) Publish(name string, e Entry) error {
 	sub, base, done, err := v.enter(name)
@@ -42,10 +75,15 @@ func (v *Volume) Publish(name string, e Entry) error {
 		return err
 	}
 	defer done()
-	if err := v.copy(name, func() error { return v.plain.write(sub, base, e) }); err != nil {
+	next, err := v.tree.stage(v.tree.directory(sub), base, e)
+	if err != nil {
 		return err
 	}
-	v.swap(sub, base, &e)
+	if err := v.copy(name, func() error { return v.plain.write(sub, base, e) }); err != nil {
+		v.tree.discard(next)
+		return err
+	}
+	v.swap(sub, base, next)
 	v.notForeign(name)
 	return nil
 }
@@ -81,6 +119,26 @@ func (v *Volume) copy(name string, change func() error) error {
 	return nil
 }
 
+// compareCopies finds the plain files that a predecessor couldn't change.
+func (v *Volume) compareCopies() {
+	v.life.RLock()
+	names := v.tree.names()
+	v.life.RUnlock()
+	for _, name := range names {
+		if v.closing.Load() {
+			return
+		}
+		sub, base, done, err := v.enter(name)
+		if err != nil {
+			return
+		}
+		if now := v.tree.versionOf(v.tree.directory(sub), base); now != nil && !v.plain.has(sub, base, now.modTime, int64(now.size)) {
+			v.copies.putOff(name, errors.New("an earlier process couldn't change it"))
+		}
+		done()
+	}
+}
+
 // tryCopy makes a name's plain file what is served.
 func (v *Volume) tryCopy(name string) {
 	sub, base, done, err := v.enter(name)
@@ -100,23 +158,24 @@ func (v *Volume) tryCopy(name string) {
 	v.copies.caughtUp(name)
 }
 
-// swap gives a name another version, or none.
+// swap gives a name the version that was staged, or none.
 //
 // No reader may see the new version and another, later, the old one. So the
 // kernel's memory of the name is emptied before, while answers about it are
 // such that the kernel doesn't keep them: if it were emptied after, an answer
 // still on its way could put the old version back in the place of the new one
 // that somebody has seen.
-func (v *Volume) swap(sub, base string, e *Entry) {
+func (v *Volume) swap(sub, base string, next *version) {
 	d := v.tree.directory(sub)
 	v.tree.begin(d, base)
-	m := v.face.Load().mount
-	if m != nil {
-		m.conn.dropName(d.id, base, func() bool { return v.tree.mayBeTold(d, base) })
+	conn := v.face.Load().conn
+	if conn != nil {
+		conn.dropName(d.id, base, func() bool { return v.tree.mayBeTold(d, base) })
 	}
-	v.tree.commit(d, base, e)
-	if m != nil {
-		m.conn.dropListing(d.id)
+	old := v.tree.commit(d, base, next)
+	if conn != nil {
+		conn.dropListing(d.id)
+		v.waker.changed(joinName(sub, base), old)
 	}
 }
 
@@ -142,25 +201,44 @@ func (v *Volume) enter(name string) (sub, base string, done func(), err error) {
 
 // SetStatus says how a file stands. It does nothing if there is no such file.
 func (v *Volume) SetStatus(name string, s Status) {
-	if sub, base, err := splitName(name, v.cfg.Subdirs); err == nil {
+	sub, base, err := splitName(name, v.cfg.Subdirs)
+	if err != nil {
+		return
+	}
+	v.life.RLock()
+	defer v.life.RUnlock()
+	if v.tree != nil {
 		v.tree.setStatus(v.tree.directory(sub), base, s)
 	}
 }
 
-// Names returns the names of all files that are served, sorted.
-func (v *Volume) Names() []string { return v.tree.names() }
+// Names returns the names of all files that are served, sorted; none if the
+// volume isn't open.
+func (v *Volume) Names() []string {
+	v.life.RLock()
+	defer v.life.RUnlock()
+	if v.tree == nil {
+		return nil
+	}
+	return v.tree.names()
+}
 
-// Get returns what is served under a name. The content must not be modified.
+// Get returns what is served under a name; nothing if the volume isn't open.
 func (v *Volume) Get(name string) (Entry, Status, bool) {
 	sub, base, err := splitName(name, v.cfg.Subdirs)
 	if err != nil {
+		return Entry{}, Status{}, false
+	}
+	v.life.RLock()
+	defer v.life.RUnlock()
+	if v.tree == nil {
 		return Entry{}, Status{}, false
 	}
 	return v.tree.get(v.tree.directory(sub), base)
 }
 
 // Foreign returns the names of what Open found in the directory and nobody has
-// adopted, published or removed since, sorted. They are left alone; behind a
+// adopted, published or removed since, and of what was disowned, sorted. They are left alone; behind a
 // mount they can't be seen.
 func (v *Volume) Foreign() []string {
 	v.foreignMu.Lock()

@@ -220,7 +220,7 @@ type storm struct {
 func startStorm(t *testing.T, mode Mode, files, size int) *storm {
 	t.Helper()
 	v := newVolume(t, Config{Mode: mode})
-	check(t, v.Mount(t.Context()))
+	mount(t, v)
 	if face, why := v.Face(); face != mode {
 		t.Fatalf("face %q: %s", face, why)
 	}
@@ -303,7 +303,7 @@ func TestStorm(t *testing.T) {
 func TestStormOfLookups(t *testing.T) {
 	needFUSE(t)
 	s := startStorm(t, FUSE, 8, 64)
-	conn := s.v.face.Load().mount.conn
+	conn := s.v.face.Load().conn
 	stop := make(chan struct{})
 	var dropping sync.WaitGroup
 	dropping.Go(func() {

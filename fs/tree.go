@@ -1,7 +1,8 @@
 package fs
 
 import (
-	"bytes"
+	"cmp"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -10,7 +11,7 @@ import (
 
 // Entry is one version of one file.
 type Entry struct {
-	Content []byte    // the tree keeps it: nobody may modify it afterwards
+	Content []byte
 	ModTime time.Time // what stat shows; it changes exactly when the content does, which the caller sees to
 	Version string    // the extended attribute user.kingpin.version
 	ZKPath  string    // the extended attribute user.kingpin.zk_path
@@ -25,25 +26,32 @@ type Status struct {
 }
 
 // Inode numbers, which are the kernel's node ids as well. Those between the root
-// and the first subdirectory are kept for directories that users don't see.
+// and the first subdirectory are kept for what users don't see.
 const (
 	rootID       = 1
+	stageID      = 2
+	ghostID      = 3
 	firstSubID   = 16
 	firstVersion = 1 << 16
 )
 
-// version is one version of a file: an inode. All but lookups is immutable.
+// version is one version of a file: an inode. It is immutable. Its content, its
+// state and how often the kernel refers to it are in the ledger.
 type version struct {
-	id    uint64 // never used again
-	entry Entry
-	slot  *slot // the name that it is or was a version of
+	id   uint64 // never used again
+	slot *slot  // the name that it is or was a version of
 
-	lookups uint64 // how many references to it the kernel holds; guarded by tree.mu
+	at      uint32 // its place in the ledger
+	size    uint32 // of the content, in bytes
+	modTime time.Time
+	version string
+	zkPath  string
 }
 
 // slot is a name in a directory: of a subdirectory or of a file.
 type slot struct {
 	name   string
+	dir    *directory
 	cookie uint64     // its place in listings; grows from one slot to the next
 	sub    *directory // nil for a file
 
@@ -68,32 +76,74 @@ type directory struct {
 // knows nothing of how they are served. It is safe for concurrent use, except
 // that one name may be changed by only one caller at a time.
 type tree struct {
-	root *directory
+	root   *directory
+	ledger *ledger
 
-	mu       sync.RWMutex // guards all below, and what isn't immutable of what they lead to
+	mu       sync.RWMutex // guards all below, what isn't immutable of what they lead to, and the ledger's slots
 	dirs     map[uint64]*directory
 	versions map[uint64]*version
 	lastID   uint64
 }
 
-// newTree returns a tree with a root and the given subdirectories, all empty.
-func newTree(subdirs []string) *tree {
+// newTree returns a tree with a root and the given subdirectories, and what a
+// predecessor left of them. It takes the ledger over.
+func newTree(subdirs []string, l *ledger, left []recovered) *tree {
 	t := &tree{
 		root:     newDirectory(rootID, ""),
+		ledger:   l,
 		dirs:     map[uint64]*directory{},
-		versions: map[uint64]*version{},
-		// A restarted daemon must not give a number to one content that its
-		// predecessor gave to another: readers that compare st_dev and st_ino
-		// would take them for the same file, since device numbers are reused.
-		lastID: firstVersion + rand.Uint64N(1<<30),
+		versions: make(map[uint64]*version, len(left)),
+		lastID:   l.header.lastID.Load(),
+	}
+	if t.lastID == 0 {
+		// A new session must not give a number to one content that an earlier
+		// one gave to another: readers that compare st_dev and st_ino would take
+		// them for the same file, since device numbers are used again.
+		t.lastID = firstVersion + rand.Uint64N(1<<30)
+		l.header.woken.Store(t.lastID)
 	}
 	t.dirs[rootID] = t.root
 	for i, name := range subdirs {
 		d := newDirectory(firstSubID+uint64(i), name)
 		t.dirs[d.id] = d
-		t.root.add(&slot{name: name, sub: d})
+		t.root.cookies++
+		t.root.add(&slot{name: name, dir: t.root, sub: d, cookie: t.root.cookies})
 	}
+	t.restore(left)
 	return t
+}
+
+// restore puts back what a predecessor left.
+func (t *tree) restore(left []recovered) {
+	for i := range left {
+		r := &left[i]
+		d := t.dirs[uint64(r.dir)]
+		if d == nil {
+			t.ledger.release(r.slot)
+			continue
+		}
+		v := &version{id: r.id, at: r.slot, size: r.size, modTime: r.modTime, version: r.version, zkPath: r.zkPath}
+		v.slot = d.slots[r.name]
+		if v.slot == nil {
+			v.slot = &slot{name: r.name, dir: d, cookie: r.cookie}
+		}
+		d.cookies = max(d.cookies, r.cookie)
+		t.versions[v.id] = v
+		if !r.current {
+			continue
+		}
+		switch old := v.slot.current; {
+		case old == nil:
+			v.slot.current = v
+			v.slot.cookie = r.cookie
+			d.add(v.slot)
+		case old.id < v.id: // the predecessor died between two steps of a commit
+			v.slot.current = v
+			t.supersede(old)
+		default:
+			t.supersede(v)
+		}
+	}
 }
 
 func newDirectory(id uint64, name string) *directory {
@@ -106,11 +156,12 @@ func newDirectory(id uint64, name string) *directory {
 
 // add gives a slot its place. tree.mu must be held.
 func (d *directory) add(s *slot) {
-	d.cookies++
-	s.cookie = d.cookies
 	d.slots[s.name] = s
-	d.order = append(d.order, s)
+	i, _ := slices.BinarySearchFunc(d.order, s.cookie, compareCookie)
+	d.order = slices.Insert(d.order, i, s)
 }
+
+func compareCookie(s *slot, cookie uint64) int { return cmp.Compare(s.cookie, cookie) }
 
 // remove takes a slot away. tree.mu must be held.
 func (d *directory) remove(s *slot) {
@@ -142,57 +193,116 @@ func (t *tree) directory(name string) *directory {
 	return nil
 }
 
+// dirIDs returns the ids of all directories.
+func (t *tree) dirIDs() []uint64 {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return slices.Sorted(maps.Keys(t.dirs))
+}
+
 // begin announces that a name will get another version, its first or none.
-// Until commit, answers about the name are still the old ones, but are marked as
-// not to be remembered.
+// Until commit or settle, answers about the name are still the old ones, but are
+// marked as not to be remembered.
 func (t *tree) begin(d *directory, name string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	d.changing[name] = struct{}{}
 }
 
-// commit gives a name the version e, or takes it away if e is nil, and ends what
-// begin began.
-func (t *tree) commit(d *directory, name string, e *Entry) {
-	if e != nil {
-		e = t.sharing(d, name, e)
+// settle ends what begin began, and nothing has changed.
+func (t *tree) settle(d *directory, name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(d.changing, name)
+}
+
+// stage makes a version of a name that nobody sees before it is given to commit
+// or discard.
+func (t *tree) stage(d *directory, name string, e Entry) (*version, error) {
+	t.mu.Lock()
+	t.lastID++
+	v := &version{id: t.lastID, size: uint32(len(e.Content)), modTime: e.ModTime, version: e.Version, zkPath: e.ZKPath}
+	v.slot = d.slots[name]
+	if v.slot == nil {
+		d.cookies++
+		v.slot = &slot{name: name, dir: d, cookie: d.cookies}
 	}
+	t.mu.Unlock()
+	r := &record{
+		id: v.id, dir: uint32(d.id), cookie: v.slot.cookie, modTime: e.ModTime, name: name, version: e.Version, zkPath: e.ZKPath,
+	}
+	if err := t.ledger.add(r, e.Content); err != nil {
+		return nil, err
+	}
+	v.at = r.slot
+	return v, nil
+}
+
+// discard gives up what stage made.
+func (t *tree) discard(v *version) { t.ledger.release(v.at) }
+
+// commit gives a name the version that stage made, or takes the name away if v
+// is nil, and ends what begin began. It returns what the name held before, if
+// the kernel refers to that still.
+func (t *tree) commit(d *directory, name string, v *version) (referred *version) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(d.changing, name)
 	s := d.slots[name]
-	if s == nil && e == nil {
-		return
+	if s == nil && v == nil {
+		return nil
 	}
 	d.touch()
 	if s == nil {
-		s = &slot{name: name}
+		s = v.slot
 		d.add(s)
 	}
 	old := s.current
-	if e == nil {
-		s.current = nil
+	s.current = v
+	if v == nil {
 		d.remove(s)
 	} else {
-		t.lastID++
-		s.current = &version{id: t.lastID, entry: *e, slot: s}
-		t.versions[t.lastID] = s.current
+		t.versions[v.id] = v
+		t.ledger.table[v.at].state.Store(slotCurrent)
 	}
-	if old != nil && old.lookups == 0 {
-		delete(t.versions, old.id)
+	if old != nil && t.supersede(old) {
+		return old
 	}
+	return nil
 }
 
-// sharing returns e with the content that the name has already, if it is the
-// same, so that it is kept once.
-func (t *tree) sharing(d *directory, name string, e *Entry) *Entry {
-	old, _, ok := t.get(d, name)
-	if !ok || !bytes.Equal(old.Content, e.Content) {
-		return e
+// supersede ends a version's time as the current one. It reports whether it is
+// kept, because the kernel refers to it. mu must be held.
+func (t *tree) supersede(v *version) (kept bool) {
+	s := &t.ledger.table[v.at]
+	if s.lookups > 0 {
+		s.state.Store(slotSuperseded)
+		return true
 	}
-	shared := *e
-	shared.Content = old.Content
-	return &shared
+	delete(t.versions, v.id)
+	t.ledger.release(v.at)
+	return false
+}
+
+// refer counts a reference of the kernel's to a version. mu must be held.
+func (t *tree) refer(v *version) { t.ledger.table[v.at].lookups++ }
+
+// lookups returns how many references to a version the kernel holds. mu must be
+// held.
+func (t *tree) lookups(v *version) uint64 { return t.ledger.table[v.at].lookups }
+
+// content returns the content of a version, which must be kept meanwhile: the
+// kernel has a reference to it, or mu is held.
+func (t *tree) content(v *version) ([]byte, error) {
+	b := make([]byte, v.size)
+	n, err := t.ledger.read(v.at, b, 0)
+	return b[:n], err
+}
+
+// entry is what a version was made of. mu must be held.
+func (t *tree) entry(v *version) (Entry, error) {
+	content, err := t.content(v)
+	return Entry{Content: content, ModTime: v.modTime, Version: v.version, ZKPath: v.zkPath}, err
 }
 
 // get returns what a name holds now.
@@ -203,7 +313,14 @@ func (t *tree) get(d *directory, name string) (Entry, Status, bool) {
 	if s == nil || s.current == nil {
 		return Entry{}, Status{}, false
 	}
-	return s.current.entry, s.status, true
+	e, err := t.entry(s.current)
+	return e, s.status, err == nil
+}
+
+// holds reports whether a name holds an entry, in every respect.
+func (t *tree) holds(d *directory, name string, e Entry) bool {
+	old, _, ok := t.get(d, name)
+	return ok && old.Version == e.Version && old.ZKPath == e.ZKPath && old.ModTime.Equal(e.ModTime) && string(old.Content) == string(e.Content)
 }
 
 // setStatus says how a name stands. It does nothing if there is no such file.

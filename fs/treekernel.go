@@ -1,7 +1,6 @@
 package fs
 
 import (
-	"cmp"
 	"slices"
 	"time"
 )
@@ -56,7 +55,7 @@ func (t *tree) lookup(parent uint64, name string) (a answer, ok bool) {
 	}
 	a = d.answer(s)
 	if a.version != nil {
-		a.version.lookups++
+		t.refer(a.version)
 	}
 	return a, true
 }
@@ -95,13 +94,11 @@ func (t *tree) list(id, after uint64, counted bool, emit func(listed) bool) (ok 
 			return true
 		}
 		if counted && e.settled && e.version != nil {
-			e.version.lookups++
+			t.refer(e.version)
 		}
 	}
 	return true
 }
-
-func compareCookie(s *slot, cookie uint64) int { return cmp.Compare(s.cookie, cookie) }
 
 // forget takes back n of the kernel's references to a version. The last one
 // frees it, unless it is what its name holds.
@@ -112,9 +109,11 @@ func (t *tree) forget(id, n uint64) {
 	if v == nil {
 		return
 	}
-	v.lookups -= min(n, v.lookups)
-	if v.lookups == 0 && v.slot.current != v {
+	s := &t.ledger.table[v.at]
+	s.lookups -= min(n, s.lookups)
+	if s.lookups == 0 && v.slot.current != v {
 		delete(t.versions, id)
+		t.ledger.release(v.at)
 	}
 }
 
@@ -158,7 +157,7 @@ func (t *tree) mayBeTold(d *directory, name string) bool {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	if s := d.slots[name]; s != nil && s.current != nil {
-		return s.current.lookups > 0
+		return t.lookups(s.current) > 0
 	}
 	return time.Since(d.denied) < deniedFor
 }

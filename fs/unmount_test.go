@@ -98,11 +98,12 @@ func TestMountServesItsLastUsers(t *testing.T) {
 	publish(t, v, "x", entry(content))
 	f, err := os.Open(filepath.Join(v.cfg.Dir, "x"))
 	check(t, err)
-	m := v.face.Load().mount
-	m.closing.Store(true)
-	if busy, err := m.detach(false); err != nil || !busy {
-		t.Fatalf("detached: busy %v, %v", busy, err)
-	}
+	unmounted := make(chan error, 1)
+	go func() { unmounted <- v.holding.Unmount(t.Context()) }()
+	await(t, "the mount to leave its place", func() bool {
+		p, err := look(v.cfg.Dir)
+		return err == nil && p.mount.Type != mountType
+	})
 	publish(t, v, "x", entry("new"))
 	wantFile(t, v, "x", "new")
 	got, err := io.ReadAll(f)
@@ -110,7 +111,7 @@ func TestMountServesItsLastUsers(t *testing.T) {
 		t.Errorf("the last user reads %d bytes, %v", len(got), err)
 	}
 	check(t, f.Close())
-	m.conn.wait() // ends with the last user
+	check(t, <-unmounted) // with the last user
 }
 
 func TestMountCoveredByAnother(t *testing.T) {

@@ -6,9 +6,10 @@ import (
 	"fmt"
 	"hash/maphash"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
+
+	"golang.org/x/sys/unix"
 )
 
 // ErrClosed is what calls return on a Volume that isn't open.
@@ -22,18 +23,26 @@ var ErrClosed = errors.New("the volume is not open")
 type Volume struct {
 	cfg  Config
 	perm permissions
-	tree *tree
 
-	// life is held shared by whatever uses the descriptors below, and
-	// exclusively by Open, Mount and Close, which change them.
-	life  sync.RWMutex
-	phase phase
-	plain *plainTree
-	lock  *dirLock
-	watch sync.WaitGroup // goroutines that Mount started
+	// life is held shared by whatever uses what is below, and exclusively by
+	// Open, Mount and Close, which change it.
+	life      sync.RWMutex
+	phase     phase
+	holding   *Holding
+	plain     *plainTree
+	tree      *tree
+	ledger    *ledger
+	dev       int            // of the session; -1 if there is none
+	inherited bool           // from another process that served it
+	noFUSE    error          // why there is none
+	watch     sync.WaitGroup // goroutines that Mount started
 
 	face   atomic.Pointer[face]
 	copies *copies
+	waker  *waker
+
+	closing atomic.Bool
+	ended   chan struct{} // closed when the session has ended though nobody closed the volume
 
 	// names serializes the changes to one name; one lock stands for many.
 	names    [64]sync.Mutex
@@ -54,16 +63,16 @@ const (
 
 // face is how a Volume is served now.
 type face struct {
-	mode  Mode     // FUSE or Plain
-	why   string   // why not FUSE
-	mount *mounted // nil if plain
+	mode Mode        // FUSE or Plain
+	why  string      // why not FUSE
+	conn *connection // nil if it has never been FUSE
 }
 
 // New returns a Volume that does nothing yet.
 func New(cfg Config) *Volume {
 	cfg.setDefaults()
 	v := &Volume{
-		cfg: cfg, tree: newTree(cfg.Subdirs), copies: newCopies(cfg.Logger), nameSeed: maphash.MakeSeed(),
+		cfg: cfg, copies: newCopies(cfg.Logger), nameSeed: maphash.MakeSeed(), dev: -1, ended: make(chan struct{}),
 		perm: permissions{
 			file: uint32(cfg.FileMode.Perm()), dir: uint32(cfg.DirMode.Perm()),
 			uid: uint32(os.Geteuid()), gid: uint32(os.Getegid()),
@@ -72,17 +81,20 @@ func New(cfg Config) *Volume {
 	if cfg.GID != 0 {
 		v.perm.gid = uint32(cfg.GID)
 	}
+	v.waker = newWaker(v)
 	v.face.Store(&face{mode: Plain, why: "not mounted yet"})
 	return v
 }
 
-// Open prepares the directory and locks it against other monitors. A mount that
-// a dead monitor left over it is taken away. Nothing is mounted yet.
+// Open prepares the directory. Without a Holding it locks it against other
+// monitors, and a mount that a dead monitor left over it is taken away. Of a
+// session that another process served, Open takes over what is served. Nothing
+// is mounted yet.
 //
 // It is an ErrInUse if another monitor serves the directory. Otherwise it fails
-// only if the directory can't be read: if it can't be written, that is logged,
-// the FUSE face does without, and plain files return the error when they are
-// published.
+// only if the directory can't be read, or if what another process served isn't
+// understood: if the directory can't be written, that is logged, the FUSE face
+// does without, and plain files return the error when they are published.
 func (v *Volume) Open(ctx context.Context) error {
 	v.life.Lock()
 	defer v.life.Unlock()
@@ -94,37 +106,79 @@ func (v *Volume) Open(ctx context.Context) error {
 			return fmt.Errorf("subdirectory of %q: %w", v.cfg.Dir, err)
 		}
 	}
-	dir, err := filepath.Abs(v.cfg.Dir)
-	if err != nil {
-		return err
-	}
-	root, path, err := openPlace(ctx, dir, v.cfg.DirMode.Perm(), v.cfg.Logger)
-	if err != nil {
-		return fmt.Errorf("opening %q: %w", v.cfg.Dir, err)
-	}
-	v.plain = newPlainTree(root, path, v.perm, v.cfg.Subdirs)
-	if v.lock, err = v.plain.lock(); err != nil {
-		return errors.Join(fmt.Errorf("opening %q: %w", v.cfg.Dir, err), v.plain.close())
-	}
-	if err := v.plain.prepare(); err != nil {
-		v.cfg.Logger.Warn("the directory can't be written", "dir", path, "error", err)
-	}
-	found, err := v.plain.list()
-	if err != nil {
-		v.lock.release()
-		return errors.Join(fmt.Errorf("opening %q: %w", v.cfg.Dir, err), v.plain.close())
-	}
-	v.foreign = make(map[string]struct{}, len(found))
-	for _, name := range found {
-		v.foreign[name] = struct{}{}
+	if err := v.open(ctx); err != nil {
+		return errors.Join(err, v.release())
 	}
 	v.phase = isOpen
 	return nil
 }
 
+// open is Open without what it must do when it fails. life must be held.
+func (v *Volume) open(ctx context.Context) error {
+	if err := v.hold(ctx); err != nil {
+		return err
+	}
+	left, err := v.attach()
+	if err != nil {
+		return fmt.Errorf("opening %q: %w", v.cfg.Dir, err)
+	}
+	v.tree = newTree(v.cfg.Subdirs, v.ledger, left)
+	v.plain = newPlainTree(v.holding.root, v.holding.path, v.perm, v.cfg.Subdirs)
+	if err := v.plain.prepare(); err != nil {
+		v.cfg.Logger.Warn("the directory can't be written", "dir", v.plain.path, "error", err)
+	}
+	found, err := v.plain.list()
+	if err != nil {
+		return fmt.Errorf("opening %q: %w", v.cfg.Dir, err)
+	}
+	v.foreign = make(map[string]struct{}, len(found))
+	for _, name := range append(found, v.tree.names()...) {
+		v.foreign[name] = struct{}{}
+	}
+	return nil
+}
+
+// hold finds out what is held of the directory. life must be held.
+func (v *Volume) hold(ctx context.Context) error {
+	v.holding = v.cfg.Holding
+	if v.holding != nil {
+		v.noFUSE = errors.New(v.cfg.WhyPlain)
+		return nil
+	}
+	v.holding = NewHolding(HoldingConfig{Dir: v.cfg.Dir, DirMode: v.cfg.DirMode, FSName: v.cfg.FSName, Logger: v.cfg.Logger})
+	if err := v.holding.Open(ctx); err != nil {
+		return err
+	}
+	if v.cfg.Mode == Plain {
+		v.noFUSE = errors.New("plain files were asked for")
+	} else if v.noFUSE = v.holding.Connect(ctx); ctx.Err() != nil {
+		return v.noFUSE
+	}
+	return nil
+}
+
+// attach takes over what another process served, if there is a session. life
+// must be held.
+func (v *Volume) attach() (left []recovered, err error) {
+	s := v.holding.session
+	if s == nil {
+		v.ledger, err = newLedger()
+		return nil, err
+	}
+	if v.dev, v.ledger, err = s.share(); err != nil {
+		return nil, err
+	}
+	v.ledger.header.server.Store(int32(os.Getpid()))
+	left, err = v.ledger.recover()
+	v.inherited = len(left) > 0
+	return left, err
+}
+
 // Mount chooses the face and lets readers see what has been adopted and
 // published so far, all of it at once. It fails if FUSE was demanded and can't
-// be had.
+// be had. If somebody else has the Holding, a session that isn't seen yet stays
+// so: what reads it sees is answered from now on, and Holding.Show is the other's
+// matter.
 func (v *Volume) Mount(ctx context.Context) error {
 	v.life.Lock()
 	defer v.life.Unlock()
@@ -134,50 +188,90 @@ func (v *Volume) Mount(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if v.cfg.Mode == Plain {
-		v.face.Store(&face{mode: Plain, why: "plain files were asked for"})
-		v.phase = isMounted
-		return nil
+	if v.dev >= 0 {
+		v.noFUSE = v.serve(newFace(v.tree, v.perm, v.waker))
 	}
-	err := v.mountFUSE(ctx, newFace(v.tree, v.perm))
 	switch {
-	case err == nil:
-	case v.cfg.Mode == FUSE, ctx.Err() != nil:
-		return err
+	case v.dev >= 0 && v.noFUSE == nil:
+	case v.cfg.Holding != nil && v.dev >= 0, v.cfg.Mode == FUSE:
+		return v.noFUSE
 	default:
-		v.cfg.Logger.Warn("serving plain files instead of a FUSE mount", "dir", v.plain.path, "reason", err)
-		v.face.Store(&face{mode: Plain, why: err.Error()})
+		if v.cfg.Holding == nil && v.cfg.Mode != Plain {
+			v.cfg.Logger.Warn("serving plain files instead of a FUSE mount", "dir", v.plain.path, "reason", v.noFUSE)
+		}
+		v.face.Store(&face{mode: Plain, why: v.noFUSE.Error()})
 	}
 	v.phase = isMounted
 	return nil
 }
 
-// mountFUSE goes over to the FUSE face. life must be held.
-func (v *Volume) mountFUSE(ctx context.Context, h handlers) error {
-	m, err := mountFUSE(ctx, v.plain.root, v.plain.path, v.cfg.FSName, h, v.cfg.Logger)
-	if err != nil {
-		return err
+// serve goes over to the FUSE face, by the given handlers. life must be held.
+func (v *Volume) serve(h handlers) error {
+	conn := newConnection(v.dev, v.ledger.initRequest(), h, v.cfg.Logger)
+	if err := conn.takeOver(); err != nil {
+		conn.stop()
+		return fmt.Errorf("serving the mount at %q: %w", v.plain.path, err)
 	}
-	v.face.Store(&face{mode: FUSE, mount: m})
-	v.watch.Go(func() { v.watchMount(m) })
+	v.face.Store(&face{mode: FUSE, conn: conn})
+	for _, id := range v.tree.dirIDs() {
+		// A predecessor may have died before it did.
+		conn.dropListing(id)
+	}
+	if v.cfg.Holding == nil {
+		if err := v.holding.Show(); err != nil {
+			conn.stop()
+			return err
+		}
+	}
+	v.watch.Go(func() { v.watchSession(conn) })
+	if v.inherited {
+		v.watch.Go(v.compareCopies)
+	}
 	v.copies.start(v.tryCopy)
+	v.waker.start()
 	return nil
 }
 
-// watchMount goes over to the plain face if the mount is taken away.
-func (v *Volume) watchMount(m *mounted) {
-	m.conn.wait()
-	if m.closing.Load() {
+// watchSession goes over to the plain face if the mount is taken away.
+func (v *Volume) watchSession(conn *connection) {
+	over := make(chan struct{})
+	var watch sync.WaitGroup
+	if v.cfg.Holding == nil {
+		gone := v.holding.Gone()
+		watch.Go(func() {
+			select {
+			case <-gone:
+				// It is to end everywhere. What is in its place by now stays.
+				if err := v.holding.Abort(); err != nil {
+					v.cfg.Logger.Error("taking away a mount that has ended", "dir", v.plain.path, "error", err)
+				}
+				conn.stop()
+			case <-over:
+			}
+		})
+	}
+	conn.wait()
+	close(over)
+	watch.Wait()
+	if v.closing.Load() {
 		return
 	}
-	// It may have been aborted only, and be in place still.
-	if _, err := m.detach(true); err != nil {
-		v.cfg.Logger.Error("taking away a mount that has ended", "dir", m.dir, "error", err)
+	if v.cfg.Holding == nil {
+		// It may have been aborted only, and be in place still.
+		if err := v.holding.Abort(); err != nil {
+			v.cfg.Logger.Error("taking away a mount that has ended", "dir", v.plain.path, "error", err)
+		}
 	}
-	const why = "the mount was taken away by somebody; start the monitor again to have it back"
-	v.face.Store(&face{mode: Plain, why: why, mount: m})
-	v.cfg.Logger.Warn("serving plain files from now on", "dir", m.dir, "reason", why)
+	const why = "the mount was taken away by somebody"
+	v.face.Store(&face{mode: Plain, why: why, conn: conn})
+	v.cfg.Logger.Warn("serving plain files from now on", "dir", v.plain.path, "reason", why)
+	close(v.ended)
 }
+
+// Ended returns a channel that is closed when the session has ended though the
+// Volume wasn't closed: because the mount was taken away. The face is Plain from
+// then on.
+func (v *Volume) Ended() <-chan struct{} { return v.ended }
 
 // Face returns what serves the directory, FUSE or Plain, and what is to be known
 // about it: why it isn't FUSE, or what the FUSE mount does without. "" means
@@ -201,8 +295,8 @@ func (v *Volume) CopyErr() error { return v.copies.err() }
 // Requests returns how many requests of the kernel have been answered, by
 // operation ("LOOKUP", "READ"); it is empty without a mount.
 func (v *Volume) Requests() map[string]uint64 {
-	if m := v.face.Load().mount; m != nil {
-		return m.conn.counts()
+	if conn := v.face.Load().conn; conn != nil {
+		return conn.counts()
 	}
 	return map[string]uint64{}
 }
@@ -219,23 +313,46 @@ func (v *Volume) Flush() error {
 	return v.plain.flush()
 }
 
-// Close takes the mount away, even if it is in use, and gives the lock back. The
-// plain files stay. It waits for calls under way and for all that Mount started.
+// Close ends the serving and waits for calls under way and for all that Mount
+// started. The plain files stay. Without a Holding from elsewhere, the mount is
+// taken away, even if it is in use, and the lock is given back. With one, the
+// session stays as it is, for another process.
 func (v *Volume) Close() error {
 	v.copies.stop()
+	v.waker.stop()
+	v.closing.Store(true)
 	v.life.Lock()
 	defer v.life.Unlock()
-	if v.phase != isOpen && v.phase != isMounted {
-		v.phase = isClosed
+	wasOpen := v.phase == isOpen || v.phase == isMounted
+	v.phase = isClosed
+	if !wasOpen {
 		return nil
 	}
-	v.phase = isClosed
 	var err error
-	if m := v.face.Load().mount; m != nil {
-		err = m.close(false)
+	if v.cfg.Holding == nil {
+		err = v.holding.Unmount(context.Background())
+	}
+	if conn := v.face.Load().conn; conn != nil {
+		conn.stop()
 	}
 	v.watch.Wait()
 	v.face.Store(&face{mode: Plain, why: "closed"})
-	v.lock.release()
-	return errors.Join(err, v.plain.close())
+	return errors.Join(err, v.release())
+}
+
+// release closes what has been opened. life must be held.
+func (v *Volume) release() error {
+	var errs []error
+	if v.dev >= 0 {
+		errs = append(errs, unix.Close(v.dev))
+		v.dev = -1
+	}
+	if v.ledger != nil {
+		errs = append(errs, v.ledger.close())
+		v.ledger, v.tree = nil, nil
+	}
+	if v.cfg.Holding == nil && v.holding != nil {
+		errs = append(errs, v.holding.Close())
+	}
+	return errors.Join(errs...)
 }

@@ -15,8 +15,8 @@ func TestVolumeIsInertBeforeOpen(t *testing.T) {
 	wantErr(t, v.Publish("x", entry("x")), ErrClosed)
 	wantErr(t, v.Remove("x"), ErrClosed)
 	wantErr(t, v.Flush(), ErrClosed)
-	if _, _, err := v.ReadPlain("x"); !errors.Is(err, ErrClosed) {
-		t.Errorf("ReadPlain: %v", err)
+	if _, _, err := v.ReadLast("x"); !errors.Is(err, ErrClosed) {
+		t.Errorf("ReadLast: %v", err)
 	}
 	wantErr(t, v.Mount(t.Context()), nil, "isn't open")
 	if mode, why := v.Face(); mode != Plain || why == "" {
@@ -83,7 +83,7 @@ func TestVolumeConcurrently(t *testing.T) {
 		t.Run(string(mode), func(t *testing.T) {
 			needFUSE(t)
 			v := newVolume(t, Config{Mode: mode})
-			check(t, v.Mount(t.Context()))
+			mount(t, v)
 			publish(t, v, "steady", entry("x"))
 			var all sync.WaitGroup
 			for i := range 4 {

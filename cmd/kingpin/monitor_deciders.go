@@ -120,7 +120,7 @@ func (d *deciderFiles) adopt(e kpsync.Entry) error {
 			continue
 		}
 		value, wanted := values[name]
-		content, modTime, readErr := readLast(d.volume, file)
+		content, modTime, readErr := d.volume.ReadLast(file)
 		switch {
 		case readErr == nil && (err != nil || bad[file] || wanted && string(content) == managed.RenderDeciderValue(value)):
 			d.keep(file, kpfs.Entry{Content: content, ModTime: modTime, Version: e.Version, ZKPath: e.ZKPath})
@@ -133,7 +133,10 @@ func (d *deciderFiles) adopt(e kpsync.Entry) error {
 
 // keep serves what lies in a file's place.
 func (d *deciderFiles) keep(file string, e kpfs.Entry) {
-	d.volume.Adopt(file, e)
+	if err := d.volume.Adopt(file, e); err != nil {
+		d.log.Error("a decider's file that was served before can't be served before it is read again", "name", file, "error", err)
+		return
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.names == nil {

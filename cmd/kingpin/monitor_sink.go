@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	iofs "io/fs"
 	"log/slog"
 	"slices"
 	"strings"
@@ -21,12 +20,13 @@ type fileSink struct {
 	configs    *kpfs.Volume
 	serversets *kpfs.Volume
 	deciders   *deciderFiles
+	log        *slog.Logger
 }
 
 var _ kpsync.Sink = (*fileSink)(nil)
 
 func newFileSink(configs, serversets *kpfs.Volume, log *slog.Logger) *fileSink {
-	return &fileSink{configs: configs, serversets: serversets, deciders: &deciderFiles{volume: configs, log: log}}
+	return &fileSink{configs: configs, serversets: serversets, deciders: &deciderFiles{volume: configs, log: log}, log: log}
 }
 
 func (s *fileSink) volume(t metaconfig.Type) *kpfs.Volume {
@@ -50,31 +50,14 @@ func (s *fileSink) Leftovers(t metaconfig.Type) []string {
 
 // Read implements kpsync.Sink.
 func (s *fileSink) Read(t metaconfig.Type, name string) ([]byte, time.Time, error) {
-	return readLast(s.volume(t), name)
-}
-
-// readLast bridges the two names that the method of Volume has these days.
-func readLast(v *kpfs.Volume, name string) ([]byte, time.Time, error) {
-	switch v := any(v).(type) {
-	case interface {
-		ReadLast(name string) ([]byte, time.Time, error)
-	}:
-		return v.ReadLast(name)
-	case interface {
-		ReadPlain(name string) ([]byte, iofs.FileInfo, error)
-	}:
-		content, info, err := v.ReadPlain(name)
-		if err != nil {
-			return nil, time.Time{}, err
-		}
-		return content, info.ModTime(), nil
-	}
-	return nil, time.Time{}, iofs.ErrNotExist
+	return s.volume(t).ReadLast(name)
 }
 
 // Adopt implements kpsync.Sink.
 func (s *fileSink) Adopt(t metaconfig.Type, name string, e kpsync.Entry) {
-	s.volume(t).Adopt(name, newEntry(e))
+	if err := s.volume(t).Adopt(name, newEntry(e)); err != nil {
+		s.log.Error("a file that was served before can't be served before it is read again", "name", name, "error", err)
+	}
 	if hasDeciders(t, name) {
 		if err := s.deciders.adopt(e); err != nil {
 			s.deciders.log.Warn("the files of the deciders aren't as they should be; they are written again with the next version", "error", err)
@@ -89,9 +72,7 @@ func (s *fileSink) Disown(t metaconfig.Type, name string) {
 			s.deciders.log.Warn("the files of the deciders can't be removed; remove them by hand", "error", err)
 		}
 	}
-	if v, ok := any(s.volume(t)).(interface{ Disown(name string) }); ok {
-		v.Disown(name)
-	}
+	s.volume(t).Disown(name)
 }
 
 // Publish implements kpsync.Sink.
