@@ -72,6 +72,11 @@ type Descriptor struct {
 	File *os.File
 }
 
+// ToServe reports whether a process needs the descriptor that only serves, and
+// leaves Show, Probe and Wake to another. It had better not have the others: the
+// session lasts as long as anybody has its mount open.
+func (d Descriptor) ToServe() bool { return d.Name != descMount }
+
 // The names of descriptors.
 const (
 	descRoot   = "root"   // the directory beneath the mount
@@ -463,8 +468,9 @@ func (h *Holding) Descriptors() ([]Descriptor, error) {
 }
 
 // ResumeHolding returns an open Holding of the descriptors that another one had.
-// It takes them over, whatever the result. It is an error if they aren't of the
-// configured directory; then a session among them has been taken away.
+// It takes them over, whatever the result. Those that aren't ToServe may be left
+// out. It is an error if they aren't of the configured directory; then a session
+// among them has been taken away.
 func ResumeHolding(cfg HoldingConfig, descriptors []Descriptor) (_ *Holding, err error) {
 	h := NewHolding(cfg)
 	fds := map[string]int{}
@@ -505,8 +511,11 @@ func (h *Holding) resume(root int, fds map[string]int) error {
 	h.path, h.lock = under.path, &dirLock{file: -1}
 	dev, hasDev := fds[descDev]
 	mount, hasMount := fds[descMount]
+	if !hasMount {
+		mount = -1
+	}
 	memory, hasLedger := fds[descLedger]
-	if hasDev && hasMount && hasLedger {
+	if hasDev && hasLedger {
 		l, err := attachLedger(memory)
 		if err != nil {
 			return errors.Join(err, abandon(under.path, fds))
@@ -525,11 +534,15 @@ func (h *Holding) resume(root int, fds map[string]int) error {
 
 // abandon takes away the mount of a session that can't be gone on with.
 func abandon(path string, fds map[string]int) error {
+	mount, ok := fds[descMount]
+	if !ok {
+		return nil // whoever has it sees to it
+	}
 	seen, err := look(path)
 	if err != nil || seen.mount.Type != mountType || !seen.atRoot() {
 		return err
 	}
-	device, err := deviceOf(fds[descMount])
+	device, err := deviceOf(mount)
 	if err != nil || seen.mount.Device != fmt.Sprintf("0:%d", device) {
 		return err
 	}

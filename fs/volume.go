@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"log/slog"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -264,7 +265,11 @@ func (v *Volume) watchSession(conn *connection) {
 	}
 	const why = "the mount was taken away by somebody"
 	v.face.Store(&face{mode: Plain, why: why, conn: conn})
-	v.cfg.Logger.Warn("serving plain files from now on", "dir", v.plain.path, "reason", why)
+	level := slog.LevelWarn
+	if v.cfg.Holding != nil {
+		level = slog.LevelDebug // who has the Holding knows better
+	}
+	v.cfg.Logger.Log(context.Background(), level, "serving plain files from now on", "dir", v.plain.path, "reason", why)
 	close(v.ended)
 }
 
