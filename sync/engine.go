@@ -156,7 +156,7 @@ type Engine struct {
 
 	mu        sync.Mutex // guards all below, and the fields of all items
 	items     map[key]*item
-	byPath    map[string][]key // the items that are read from a znode
+	byPath    map[string]*item // the first of the items that are read from a znode
 	unsettled int              // wanted items whose first load isn't over
 	loaded    bool             // the first load is over
 	isReady   bool             // ready is closed
@@ -207,7 +207,7 @@ func New(cfg Config) *Engine {
 		flushNow:  make(chan struct{}, 1),
 		ready:     make(chan struct{}),
 		items:     map[key]*item{},
-		byPath:    map[string][]key{},
+		byPath:    map[string]*item{},
 		away:      true,
 		stages:    newStages(),
 		fetches:   map[*fetching]struct{}{},
@@ -258,20 +258,19 @@ func (e *Engine) Stats() *Stats { return &e.stats }
 // ZnodeChanged says that the data or the children of a znode may have changed.
 // It doesn't wait for anything to be read.
 func (e *Engine) ZnodeChanged(path string) {
-	now := time.Now()
+	now := momentOf(time.Now())
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.seq++
-	for _, k := range e.byPath[path] {
-		it := e.items[k]
+	for it := e.byPath[path]; it != nil; it = it.twin {
 		it.notified, it.changed = now, true
 		e.stats.Notifications.Add(1)
-		if it.wanted && !k.isFile() {
+		if it.wanted && !it.key.isFile() {
 			e.raiseDoubt(it)
 		}
 		wait := it.politeness()
 		e.hurryFetch(it, wait+outdatedGrace)
-		e.addAfter(k, wait)
+		e.addAfter(it.key, wait)
 	}
 }
 
@@ -289,10 +288,10 @@ func (it *item) politeness() time.Duration {
 func (e *Engine) Reread(path string) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for _, k := range e.byPath[path] {
-		e.add(k)
+	for it := e.byPath[path]; it != nil; it = it.twin {
+		e.add(it.key)
 	}
-	return len(e.byPath[path]) > 0
+	return e.byPath[path] != nil
 }
 
 // Resync reads everything again, spread over the given time.

@@ -69,18 +69,32 @@ func (e *Engine) want(k key, path string) (it *item, due bool) {
 // held.
 func (e *Engine) setPath(it *item, path string) {
 	if it.path != "" {
-		left := slices.DeleteFunc(e.byPath[it.path], func(k key) bool { return k == it.key })
-		if len(left) == 0 {
-			delete(e.byPath, it.path)
-		} else {
-			e.byPath[it.path] = left
-		}
+		e.leaveTwins(it)
 		it.zxid = 0 // the new znode's have nothing to do with it
 	}
 	it.path = path
 	if path != "" {
-		e.byPath[path] = append(e.byPath[path], it.key)
+		it.twin = e.byPath[path]
+		e.byPath[path] = it
 	}
+}
+
+// leaveTwins takes an item from those that are read from its znode. mu must be
+// held.
+func (e *Engine) leaveTwins(it *item) {
+	first := e.byPath[it.path]
+	switch {
+	case first != it:
+		for first.twin != it {
+			first = first.twin
+		}
+		first.twin = it.twin
+	case it.twin == nil:
+		delete(e.byPath, it.path)
+	default:
+		e.byPath[it.path] = it.twin
+	}
+	it.twin = nil
 }
 
 // walk follows the dependencies from the roots, as far as they are known, and

@@ -46,50 +46,54 @@ func (k key) fileType() metaconfig.Type {
 // item is one thing that the engine keeps current. One worker at a time works
 // on it (the queue sees to that); its fields are guarded by the engine's mu.
 type item struct {
-	key    key
-	path   string // the znode it is read from; "" while nothing asks for it
-	wanted bool   // false: it is taken away as soon as that is certain
+	key  key
+	path string // the znode it is read from; "" while nothing asks for it
+	twin *item  // the next of the items that are read from the same znode
 	// zxid is that of the newest state that has been read. An answer that is
 	// older comes from a server that lags behind.
 	zxid int64
 
+	wanted   bool // false: it is taken away as soon as that is certain
 	parked   bool // an attempt waits for ZooKeeper
 	settled  bool // its first load has come to an end, good or bad
 	unread   bool // not read since the ZooKeeper session began
 	changed  bool // ZooKeeper has spoken of a change, and no attempt has ended since
 	restored bool // it comes from before the start, and nothing has asked for it since
 	reported bool // its failure has been logged, so its recovery will be
+	gaveUp   bool // we ended its last download
 	failures int  // attempts in a row that failed
 	err      error
-	trouble  trouble // what kind of failure err is
-	slot     *slot   // of the worker that works on it
+	slot     *slot // of the worker that works on it
 	fetch    *fetching
-	gaveUp   bool // we ended its last download
 
-	notified  time.Time // when ZooKeeper last spoke of a change
-	begun     time.Time // when the last attempt began
-	processed time.Time // when the last attempt ended
-	synced    time.Time // when what is served was last known to be current
+	notified  moment // when ZooKeeper last spoke of a change
+	processed moment // when the last attempt ended
+	synced    moment // when what is served was last known to be current
 
-	// See retire.go.
-	unwantedAt uint64
-	doubt      uint64
-	doubted    uint64
+	unwantedAt uint64 // see retire.go
 
 	*nodeState  // a dependency's or a metaconfig's, else nil
 	*fileState  // a file's, else nil
 	*guardState // a serverset's, beside its file
 }
 
-// trouble is what kind of failure an attempt ended in. A retry that ends in the
-// same is no news.
-type trouble struct {
-	stage Stage
-	kind  store.Kind
+// moment is a time that takes little memory, in nanoseconds since 1970. 0 is
+// never.
+type moment int64
+
+func momentOf(t time.Time) moment { return moment(t.UnixNano()) }
+
+func (m moment) time() time.Time {
+	if m == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, int64(m))
 }
 
 // nodeState is what is known of a dependency or a metaconfig.
 type nodeState struct {
+	doubt   uint64   // see retire.go
+	doubted uint64   // the same
 	members []string // a dependency's, as far as they can be names
 
 	version store.Version // a metaconfig's

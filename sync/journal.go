@@ -20,9 +20,13 @@ import (
 // its own checksum, the later of two records of one name counts.
 const journalName = "manifest.journal"
 
-// A journal is written anew, with the live records alone, when it is this
-// large and twice what it was after the last time.
-const compactAbove = 1 << 20
+// A journal is written anew when most of its records don't count any more, or it
+// is twice as large as it was after the last time; but not if it has fewer
+// records than compactAbove and is smaller than compactSize.
+const (
+	compactAbove = 1000
+	compactSize  = 16 << 20
+)
 
 // journal is the manifest on disk. It is safe for concurrent use. No lock of
 // the engine is taken while mu is held.
@@ -31,6 +35,7 @@ type journal struct {
 
 	mu       sync.Mutex // guards all below; held while appending
 	file     *os.File   // nil: it must be written anew
+	lines    int        // in the file
 	size     int64      // of the file
 	compact  int64      // size after the file was last written anew
 	damaged  bool       // lines in it are
@@ -71,7 +76,7 @@ func openJournal(dir string, log *slog.Logger) (*journal, past, error) {
 			"file", j.path(), "damaged_records", p.damaged, "good_records", len(p.records))
 		j.damaged = true
 	}
-	j.size, j.compact = int64(len(content)), int64(len(content))
+	j.lines, j.size, j.compact = p.good+p.damaged, int64(len(content)), int64(len(content))
 	if err := j.open(content); err != nil {
 		j.file = nil
 		return j, p, fmt.Errorf("opening the state: %w", err)
@@ -91,7 +96,6 @@ func (j *journal) open(content []byte) error {
 			_ = file.Close()
 			return err
 		}
-		j.size++
 	}
 	j.file = file
 	return nil
@@ -190,17 +194,19 @@ func (j *journal) Append(records ...record) error {
 		j.file = nil
 		return fmt.Errorf("saving the state: %w", err)
 	}
+	j.lines += len(records)
 	j.size += int64(len(text))
 	j.unsynced = true
 	return nil
 }
 
 // WantsRewrite says that the journal is broken or damaged, or so large that it is
-// time.
-func (j *journal) WantsRewrite() bool {
+// time, where so many records count.
+func (j *journal) WantsRewrite(live int) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return !j.closed && (j.file == nil || j.damaged || j.size >= max(compactAbove, 2*j.compact))
+	return !j.closed && (j.file == nil || j.damaged ||
+		j.lines > max(compactAbove, 2*live) || j.size >= max(compactSize, 2*j.compact))
 }
 
 // Rewrite replaces the journal by one that holds the live records, as they are
@@ -230,7 +236,8 @@ func (j *journal) Rewrite(live iter.Seq[record], flush func() error) (err error)
 			_ = os.Remove(temporary)
 		}
 	}()
-	if err := writeRecords(file, live); err != nil {
+	lines, err := writeRecords(file, live)
+	if err != nil {
 		return err
 	}
 	if err := flush(); err != nil {
@@ -239,7 +246,7 @@ func (j *journal) Rewrite(live iter.Seq[record], flush func() error) (err error)
 	if err := file.Sync(); err != nil {
 		return err
 	}
-	return j.replace(file, temporary, tee)
+	return j.replace(file, temporary, lines, tee)
 }
 
 func (j *journal) setTee(tee *bytes.Buffer) {
@@ -248,23 +255,24 @@ func (j *journal) setTee(tee *bytes.Buffer) {
 	j.tee = tee
 }
 
-func writeRecords(file *os.File, records iter.Seq[record]) error {
+func writeRecords(file *os.File, records iter.Seq[record]) (lines int, err error) {
 	buffered := bufio.NewWriterSize(file, 1<<16)
 	for r := range records {
 		line, err := encodeRecord(r)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if _, err := buffered.Write(line); err != nil {
-			return err
+			return 0, err
 		}
+		lines++
 	}
-	return buffered.Flush()
+	return lines, buffered.Flush()
 }
 
-// replace makes the file the journal, with what has been appended since the
-// records in it were gathered.
-func (j *journal) replace(file *os.File, temporary string, tee *bytes.Buffer) error {
+// replace makes the file of so many lines the journal, with what has been appended
+// since the records in it were gathered.
+func (j *journal) replace(file *os.File, temporary string, lines int, tee *bytes.Buffer) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.closed {
@@ -283,7 +291,9 @@ func (j *journal) replace(file *os.File, temporary string, tee *bytes.Buffer) er
 	if j.file != nil {
 		_ = j.file.Close()
 	}
-	j.file, j.size, j.compact, j.unsynced, j.damaged = file, info.Size(), info.Size(), true, false
+	j.file, j.unsynced, j.damaged = file, true, false
+	j.lines = lines + bytes.Count(tee.Bytes(), []byte("\n"))
+	j.size, j.compact = info.Size(), info.Size()
 	return nil
 }
 

@@ -105,7 +105,7 @@ func loadLarge(tb testing.TB, fleet largeFleet) (e *Engine, stop func()) {
 // kept waits until an engine does nothing that takes memory for the moment, and
 // returns the memory in use.
 func kept(e *Engine) float64 {
-	for e.journal.WantsRewrite() {
+	for e.journal.WantsRewrite(e.size()) {
 		<-time.After(10 * time.Millisecond)
 	}
 	return heapInUse()

@@ -19,8 +19,12 @@ type queue struct {
 	timers  map[key]*delayed   // the entries of later
 	waiting []chan key         // idle workers
 	timer   *time.Timer        // fires when the first of later is due
+	crowded bool               // more than a crowd have been waiting, and some still are
 	closed  bool
 }
+
+// crowd is how many keys wait at once only when everything is read.
+const crowd = 1000
 
 type queueState uint8
 
@@ -76,7 +80,9 @@ func (q *queue) Get() (key, bool) {
 	}
 	if len(q.ready) > 0 {
 		k := q.ready[0]
-		q.ready = q.ready[1:]
+		if q.ready = q.ready[1:]; len(q.ready) == 0 {
+			q.ready = nil
+		}
 		q.states[k] = working
 		q.mu.Unlock()
 		return k, true
@@ -96,6 +102,10 @@ func (q *queue) Done(k key) {
 	delete(q.states, k)
 	if dirty {
 		q.add(k)
+	}
+	if len(q.states) == 0 && q.crowded {
+		// A map keeps the room for all that has ever been in it at once.
+		q.states, q.crowded = map[key]queueState{}, false
 	}
 }
 
@@ -132,6 +142,7 @@ func (q *queue) add(k key) {
 	default:
 		q.states[k] = waiting
 		q.ready = append(q.ready, k)
+		q.crowded = q.crowded || len(q.ready) > crowd
 	}
 }
 

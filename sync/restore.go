@@ -116,6 +116,7 @@ func (e *Engine) restoreFile(r record) bool {
 	it := e.item(fileKey(t, r.Name))
 	it.serving, it.savedFor, it.restored = serving, r.Owner, !it.wanted
 	it.adopted = r.Adopted && !it.wanted
+	it.shareTexts()
 	if t == metaconfig.Serverset {
 		it.restoreGuard(content, r.Held)
 	}
@@ -128,6 +129,21 @@ func (e *Engine) restoreFile(r record) bool {
 // is known.
 func unknown(content []byte, modTime time.Time) served {
 	return served{Sum: sha256.Sum256(content), Size: len(content), ModTime: modTime, Changed: modTime}
+}
+
+// shareTexts drops what the saved state says in the same words as the
+// subscription: there are many files. mu must be held.
+func (it *item) shareTexts() {
+	if !it.wanted {
+		return
+	}
+	sub := it.sub()
+	if it.serving.isOf(source(sub)) {
+		it.serving.ZKPath, it.serving.Prefix = sub.ZKPath, sub.KeyPrefix
+	}
+	if it.savedFor == sub.Metaconfig {
+		it.savedFor = sub.Metaconfig
+	}
 }
 
 func (it *item) restoreGuard(content []byte, held *serverset.Held) {

@@ -31,7 +31,7 @@ func (e *Engine) raiseDoubt(it *item) {
 
 // dropDoubt ends the doubt in an item. mu must be held.
 func (e *Engine) dropDoubt(it *item) {
-	if it.doubt == 0 {
+	if it.key.isFile() || it.doubt == 0 {
 		return
 	}
 	if e.doubts[it.doubt]--; e.doubts[it.doubt] == 0 {
@@ -44,7 +44,7 @@ func (e *Engine) dropDoubt(it *item) {
 // it told what the item asks for. mu must be held.
 func (e *Engine) answerDoubt(it *item, since uint64) {
 	wasBlind := e.isBlind(it.key)
-	gone := it.trouble == trouble{StageZooKeeper, store.NotFound}
+	gone := it.trouble() == trouble{StageZooKeeper, store.NotFound}
 	if it.wanted && it.err != nil && (!gone || e.isRoot(it.key)) {
 		e.blind[it.key] = struct{}{}
 	} else {

@@ -47,7 +47,17 @@ func stageOf(err error) Stage {
 	}
 }
 
+// trouble is what kind of failure an attempt ended in. A retry that ends in the
+// same is no news.
+type trouble struct {
+	stage Stage
+	kind  store.Kind
+}
+
 func troubleOf(err error) trouble { return trouble{stageOf(err), store.KindOf(err)} }
+
+// trouble is what kind of failure the last attempt ended in. mu must be held.
+func (it *item) trouble() trouble { return troubleOf(it.err) }
 
 // isDefinite says that repeating the read doesn't change the answer, as long as
 // everybody keeps to the rules: a change of the znode can, and its watch will
@@ -76,9 +86,9 @@ const (
 	goneAfter       = 3 * time.Second
 )
 
-// conclude draws the consequences of an attempt that began at since: the file's
-// status, the next attempt, readiness.
-func (e *Engine) conclude(it *item, since uint64, err error) {
+// conclude draws the consequences of an attempt: the file's status, the next
+// attempt, readiness.
+func (e *Engine) conclude(it *item, began beginning, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := time.Now()
@@ -91,25 +101,25 @@ func (e *Engine) conclude(it *item, since uint64, err error) {
 		case !e.connected:
 			it.parked = true // it failed with the connection, and will be read when that is back
 			return
-		case it.failures == 0 && now.Sub(it.begun) < disconnectGrace:
+		case it.failures == 0 && now.Sub(began.at) < disconnectGrace:
 			// Perhaps the connection is lost, and we don't know it yet.
 			it.failures++
 			e.addAfter(it.key, firstRetry)
 			return
 		}
 	}
-	news := t != it.trouble || (err == nil) != (it.err == nil)
-	it.err, it.trouble = err, t
-	it.processed, it.changed = now, false
+	news := t != it.trouble() || (err == nil) != (it.err == nil)
+	it.err = err
+	it.processed, it.changed = momentOf(now), false
 	if err == nil {
 		it.succeed(now)
 		e.stopWaiting(it.key)
 	} else {
 		it.failures++
-		e.planRetry(it)
+		e.planRetry(it, t, now)
 	}
 	if !it.key.isFile() {
-		e.answerDoubt(it, since)
+		e.answerDoubt(it, began.seq)
 	}
 	if news {
 		e.logOutcome(it)
@@ -132,17 +142,18 @@ func (it *item) succeed(now time.Time) {
 	}
 	it.unread = false
 	if !it.isHeld() {
-		it.synced = now
+		it.synced = momentOf(now)
 	}
 }
 
 // isTried says that waiting for the item any longer is pointless for who waits
 // for the monitor to be ready. mu must be held.
 func (e *Engine) isTried(it *item) bool {
-	if it.trouble.kind != store.Unavailable {
+	t := it.trouble()
+	if t.kind != store.Unavailable {
 		return true
 	}
-	return e.connected && (it.failures >= settledAttempts || e.stages[it.trouble.stage].gone)
+	return e.connected && (it.failures >= settledAttempts || e.stages[t.stage].gone)
 }
 
 // logOutcome says how the item stands now. mu must be held.
@@ -159,7 +170,7 @@ func (e *Engine) logOutcome(it *item) {
 		return
 	}
 	level := slog.LevelWarn
-	if e.isHushed(it.trouble.stage, it.err) {
+	if e.isHushed(it.trouble().stage, it.err) {
 		level = slog.LevelDebug
 	} else {
 		it.reported = true
@@ -176,12 +187,12 @@ func errorText(err error) string {
 }
 
 // planRetry makes the item due again, if trying again can help. mu must be held.
-func (e *Engine) planRetry(it *item) {
+func (e *Engine) planRetry(it *item, t trouble, now time.Time) {
 	e.stopWaiting(it.key)
-	h := e.stages[it.trouble.stage]
-	h.note(it.trouble, it.processed)
-	if it.trouble.isDefinite() {
-		if it.trouble.stage != StageZooKeeper {
+	h := e.stages[t.stage]
+	h.note(t, now)
+	if t.isDefinite() {
+		if t.stage != StageZooKeeper {
 			// Somebody may mend an object in its place.
 			wait := patientRetry << min(it.failures-1, 4)
 			e.addAfter(it.key, wait-rand.N(wait/2))
@@ -189,7 +200,7 @@ func (e *Engine) planRetry(it *item) {
 		return
 	}
 	h.waiting[it.key] = struct{}{}
-	e.addAfter(it.key, retryIn(it.failures, it.trouble, len(h.waiting)))
+	e.addAfter(it.key, retryIn(it.failures, t, len(h.waiting)))
 }
 
 // retryIn says how long to wait before the next attempt after so many failures

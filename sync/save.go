@@ -44,7 +44,7 @@ func (e *Engine) flushLoop(ctx context.Context) {
 // flush makes what has been published durable, and writes the journal anew if
 // it is time.
 func (e *Engine) flush() error {
-	if e.journal.WantsRewrite() {
+	if e.journal.WantsRewrite(e.size()) {
 		return e.journal.Rewrite(e.records(), e.cfg.Sink.Flush)
 	}
 	// The contents first: a record must not survive what it speaks of.
@@ -103,6 +103,13 @@ func (e *Engine) records() iter.Seq[record] {
 			}
 		}
 	}
+}
+
+// size returns how many items there are.
+func (e *Engine) size() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.items)
 }
 
 func (e *Engine) keys() []key {

@@ -86,6 +86,7 @@ func (e *Engine) Snapshot() Snapshot {
 // fileStatus copies what is known of a file. mu must be held.
 func (e *Engine) fileStatus(it *item) FileStatus {
 	state, problem := e.standing(it)
+	t := it.trouble()
 	s := FileStatus{
 		Type:         it.key.fileType(),
 		Name:         it.key.name,
@@ -94,12 +95,12 @@ func (e *Engine) fileStatus(it *item) FileStatus {
 		Version:      it.serving.Version,
 		ZnodeVersion: it.serving.ZnodeVersion,
 		Err:          errorText(problem),
-		Kind:         it.trouble.kind,
-		Stage:        it.trouble.stage,
+		Kind:         t.kind,
+		Stage:        t.stage,
 		Failures:     it.failures,
-		NotifiedAt:   it.notified,
-		ProcessedAt:  it.processed,
-		SyncedAt:     it.synced,
+		NotifiedAt:   it.notified.time(),
+		ProcessedAt:  it.processed.time(),
+		SyncedAt:     it.synced.time(),
 		ChangedAt:    it.serving.Changed,
 	}
 	if it.wanted && len(it.owners) > 0 {

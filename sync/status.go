@@ -62,5 +62,5 @@ func (e *Engine) showStatus(it *item) {
 		return
 	}
 	state, problem := e.standing(it)
-	e.cfg.Sink.SetStatus(it.key.fileType(), it.key.name, Status{State: state, SyncedAt: it.synced, Err: errorText(problem)})
+	e.cfg.Sink.SetStatus(it.key.fileType(), it.key.name, Status{State: state, SyncedAt: it.synced.time(), Err: errorText(problem)})
 }

@@ -91,7 +91,7 @@ var errNotNow = errors.New("not now")
 
 // attempt brings one item up to date, once.
 func (e *Engine) attempt(ctx context.Context, k key, s *slot) {
-	it, since := e.begin(k, s)
+	it, began := e.begin(k, s)
 	if it == nil || ctx.Err() != nil {
 		return
 	}
@@ -99,24 +99,30 @@ func (e *Engine) attempt(ctx context.Context, k key, s *slot) {
 	if ctx.Err() != nil || errors.Is(err, errNotNow) {
 		return // after a shutdown, what failed failed because of it
 	}
-	e.conclude(it, since, err)
+	e.conclude(it, began, err)
 }
 
-// begin returns the item to work on, and the moment at which the work begins;
-// nil if there is nothing to do now.
-func (e *Engine) begin(k key, s *slot) (it *item, since uint64) {
+// beginning is when an attempt began.
+type beginning struct {
+	at  time.Time
+	seq uint64 // the engine's then
+}
+
+// begin returns the item to work on, and when that begins; nil if there is
+// nothing to do now.
+func (e *Engine) begin(k key, s *slot) (*item, beginning) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	it = e.items[k]
+	it := e.items[k]
 	if it == nil {
-		return nil, 0
+		return nil, beginning{}
 	}
 	if it.wanted && !e.connected {
 		it.parked = true
-		return nil, 0
+		return nil, beginning{}
 	}
-	it.slot, it.begun = s, time.Now()
-	return it, e.seq
+	it.slot = s
+	return it, beginning{time.Now(), e.seq}
 }
 
 // bringUpToDate makes a panic an error: one poisonous value must not take away
