@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -28,7 +27,7 @@ type users struct {
 // files, while they are being updated.
 func (b *bench) measureKills(ctx context.Context, m *rig.Monitor, fleet *rig.Fleet) error {
 	kills := b.pick(100, 20)
-	b.progress.step("killing the worker %d times", kills)
+	b.progress.Step("killing the worker %d times", kills)
 	configs := killConfigs()
 	u, err := b.startUsers(ctx, m, configs, len(fleet.Configs))
 	if err != nil {
@@ -82,7 +81,7 @@ func (b *bench) startUsers(ctx context.Context, m *rig.Monitor, configs []rig.Co
 		}
 	}
 	for range readers {
-		user, startErr := rig.StartReader(ctx, filepath.Join(shared, "served"), m.ConfigDir, configs)
+		user, startErr := rig.StartReader(ctx, filepath.Join(shared, "served"), m.ConfigDir, configs, 0)
 		start(&u.readers, user, startErr)
 	}
 	user, startErr := rig.StartStats(ctx, m.ConfigDir, configs)
@@ -91,7 +90,7 @@ func (b *bench) startUsers(ctx context.Context, m *rig.Monitor, configs []rig.Co
 	start(&u.others, user, startErr)
 	user, startErr = rig.StartHold(ctx, m.Config(configs[0]), configs[0].Size)
 	start(&u.others, user, startErr)
-	u.control, startErr = rig.StartReader(ctx, filepath.Join(shared, "plain"), plain, configs)
+	u.control, startErr = rig.StartReader(ctx, filepath.Join(shared, "plain"), plain, configs, 0)
 	if err = errors.Join(err, startErr); err != nil {
 		_, _, _, stopErr := u.stop()
 		return nil, errors.Join(err, stopErr)
@@ -149,13 +148,13 @@ func (u *updater) run(ctx context.Context) error {
 func (b *bench) killWorkers(ctx context.Context, m *rig.Monitor, u *updater, kills int) error {
 	first, worker := u.configs[0], 0
 	for killed := range kills {
-		b.progress.count(killed, kills)
+		b.progress.Count(killed, kills)
 		var err error
-		if worker, err = m.AwaitWorker(ctx, worker); err != nil {
+		if _, err = m.AwaitWorker(ctx, worker); err != nil {
 			return err
 		}
-		if err := syscall.Kill(worker, syscall.SIGKILL); err != nil {
-			return fmt.Errorf("killing worker %d: %w", worker, err)
+		if worker, err = m.KillWorker(); err != nil {
+			return err
 		}
 		// Two contents on: the next may have been on its way already.
 		last, err := m.ReadContent(first)

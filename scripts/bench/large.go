@@ -31,7 +31,7 @@ func largeFleet() *rig.Fleet {
 // measureLarge measures what depends on the fleet's size.
 func (b *bench) measureLarge(ctx context.Context) (err error) {
 	fleet := largeFleet()
-	b.progress.step("writing a fleet of %d configs and %d serversets of %d", largeConfigs, largeServersets, largeMembers)
+	b.progress.Step("writing a fleet of %d configs and %d serversets of %d", largeConfigs, largeServersets, largeMembers)
 	if err := b.rig.Fill(ctx, fleet); err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func (b *bench) measureCold(ctx context.Context, fleet *rig.Fleet) (last *rig.Mo
 	}
 	var bare, ours []time.Duration
 	for i := range starts {
-		b.progress.step("cold start %d of %d", i+1, starts)
+		b.progress.Step("cold start %d of %d", i+1, starts)
 		if b.options.wants("cold") {
 			took, err := b.loadBare(ctx)
 			if err != nil {
@@ -102,7 +102,7 @@ func (b *bench) loadBare(ctx context.Context) (time.Duration, error) {
 // measureMemory looks at the monitor's processes before and after many updates.
 // Nothing else is asked of the monitor meanwhile.
 func (b *bench) measureMemory(ctx context.Context, m *rig.Monitor, fleet *rig.Fleet) error {
-	b.progress.step("reading all files")
+	b.progress.Step("reading all files")
 	if err := awaitContents(ctx, m, fleet, 0); err != nil {
 		return err
 	}
@@ -113,11 +113,12 @@ func (b *bench) measureMemory(ctx context.Context, m *rig.Monitor, fleet *rig.Fl
 	const most = 80e6
 	b.table.add("memory", fmt.Sprintf("RSS of all processes with %d configs of 1 KiB and %d serversets of %d", largeConfigs, largeServersets, largeMembers),
 		size(before.RSS), nil).goal("≤ 80 MB", before.RSS <= most)
-	b.table.add("memory", "the same, shared pages once (PSS), and all memory files", size(before.PSS), size(before.Shared)).Ratio = nil
+	b.table.add("memory", "their PSS: pages that both map are counted once", size(before.PSS), nil)
+	b.table.add("memory", "the memory files that they hold, mapped or not", size(before.Shared), nil)
 
 	rounds := b.pick(10, 2)
 	updates := rounds * len(fleet.Configs)
-	b.progress.step("publishing %d updates", updates)
+	b.progress.Step("publishing %d updates", updates)
 	if err := b.publishAll(ctx, fleet, rounds); err != nil {
 		return err
 	}
@@ -159,7 +160,7 @@ func (b *bench) publishAll(ctx context.Context, fleet *rig.Fleet, rounds int) er
 						return err
 					}
 					if published := done.Add(1); published%1000 == 0 && w == 0 {
-						b.progress.count(int(published), rounds*len(fleet.Configs))
+						b.progress.Count(int(published), rounds*len(fleet.Configs))
 					}
 				}
 			}
@@ -183,7 +184,7 @@ func awaitContents(ctx context.Context, m *rig.Monitor, fleet *rig.Fleet, n int)
 // beside a client that does nothing but keep its session: ZooKeeper's pings.
 func (b *bench) measureRest(ctx context.Context, m *rig.Monitor, fleet *rig.Fleet) (err error) {
 	period := time.Duration(b.pick(20, 10)) * time.Second
-	b.progress.step("resting for %v", period)
+	b.progress.Step("resting for %v", period)
 	idle, err := b.rig.StartIdle(ctx, fleet.Configs[0])
 	if err != nil {
 		return err

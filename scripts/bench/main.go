@@ -22,6 +22,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/kingpinfs/kingpin/scripts/internal/report"
 	"github.com/kingpinfs/kingpin/scripts/internal/rig"
 )
 
@@ -94,9 +95,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "bench:", err)
 		return 2
 	}
-	b := &bench{options: o, progress: newProgress(stderr)}
+	b := &bench{options: o, progress: report.NewProgress("bench", stderr)}
 	err = b.measure(ctx)
-	b.progress.end()
+	b.progress.End()
 	if ctx.Err() != nil {
 		fmt.Fprintln(stderr, "bench: interrupted")
 		return 1
@@ -115,7 +116,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 // bench is one run.
 type bench struct {
 	options  *options
-	progress *progress
+	progress *report.Progress
 	rig      *rig.Rig
 	table    table
 }
@@ -129,29 +130,31 @@ func (b *bench) pick(full, quick int) int {
 	return full
 }
 
-// measure runs what is selected. The large fleet comes last, because it makes
-// the servers slower.
-func (b *bench) measure(ctx context.Context) (err error) {
+// measure runs what is selected. Latencies are of an S3 that works as real ones
+// do, throughput is of one that is no bottleneck.
+func (b *bench) measure(ctx context.Context) error {
 	if b.options.wants("publish") {
 		if err := b.measurePublish(ctx); err != nil {
 			return err
 		}
 	}
-	if !b.options.wants("reads", "updates", "kills", "cold", "memory", "rest") {
-		return nil
-	}
-	b.progress.step("starting ZooKeeper and S3")
-	if b.rig, err = rig.Start(ctx, b.options.binary); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, b.rig.Close()) }()
 	if b.options.wants("reads", "updates", "kills") {
-		if err := b.measureSmall(ctx); err != nil {
+		if err := b.withRig(ctx, rig.VersityGW, b.measureSmall); err != nil {
 			return err
 		}
 	}
 	if b.options.wants("cold", "memory", "rest") {
-		return b.measureLarge(ctx)
+		return b.withRig(ctx, rig.MemoryS3, b.measureLarge)
 	}
 	return nil
+}
+
+// withRig measures with servers of its own.
+func (b *bench) withRig(ctx context.Context, kind rig.S3Kind, measure func(context.Context) error) (err error) {
+	b.progress.Step("starting ZooKeeper and S3")
+	if b.rig, err = rig.Start(ctx, b.options.binary, kind); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.rig.Close()) }()
+	return measure(ctx)
 }

@@ -21,7 +21,7 @@ const (
 // measurePublish runs the filesystem's own benchmark: from handing a content to
 // the volume until it has been read.
 func (b *bench) measurePublish(ctx context.Context) error {
-	b.progress.step("publishing and reading")
+	b.progress.Step("publishing and reading")
 	const runs = 3
 	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-count", strconv.Itoa(runs),
 		"-bench", "^"+publishBenchmark+"$/^(fuse|plain)$/^read=true$", "-benchtime", strconv.Itoa(b.pick(1000, 200))+"ms",

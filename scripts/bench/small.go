@@ -57,7 +57,7 @@ func (b *bench) measureSmall(ctx context.Context) (err error) {
 	if err := b.rig.Fill(ctx, &rig.Fleet{Dependency: "nobody.dep", Configs: []rig.Config{watched}}); err != nil {
 		return err
 	}
-	b.progress.step("starting a monitor")
+	b.progress.Step("starting a monitor")
 	monitor, err := b.rig.StartMonitor(ctx, fleet)
 	if err != nil {
 		return err
@@ -83,7 +83,7 @@ func (b *bench) measureSmall(ctx context.Context) (err error) {
 
 // measureReads reads files that have been read before.
 func (b *bench) measureReads(ctx context.Context, m *rig.Monitor) error {
-	b.progress.step("reading cached files")
+	b.progress.Step("reading cached files")
 	dir, err := b.rig.NewDir("plain")
 	if err != nil {
 		return err
@@ -172,7 +172,7 @@ func (b *bench) messagesAfter(ctx context.Context, m *rig.Monitor, c rig.Config,
 // has them, by turns.
 func (b *bench) measureUpdates(ctx context.Context, m *rig.Monitor) (err error) {
 	n := b.pick(400, 100)
-	b.progress.step("timing %d updates", n)
+	b.progress.Step("timing %d updates", n)
 	for i := range n {
 		if err := errors.Join(b.rig.Put(ctx, polled, i+1), b.rig.Put(ctx, watched, i+1)); err != nil {
 			return err
@@ -194,7 +194,7 @@ func (b *bench) measureUpdates(ctx context.Context, m *rig.Monitor) (err error) 
 		took   []int64
 	}{{config: polled, seen: poller}, {config: watched, seen: bare}}
 	for i := range n + 1 {
-		b.progress.count(i, n)
+		b.progress.Count(i, n)
 		for s := range sides {
 			side := &sides[s]
 			start := rig.Now()

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"time"
-	"unicode/utf8"
+
+	"github.com/kingpinfs/kingpin/scripts/internal/report"
 )
 
 // quantity is a number with its unit.
@@ -29,28 +29,17 @@ func (q *quantity) String() string {
 	case q == nil:
 		return "–"
 	case q.Unit == "s" && q.Value < 1e-3:
-		return threeDigits(q.Value*1e6) + " µs"
+		return report.ThreeDigits(q.Value*1e6) + " µs"
 	case q.Unit == "s" && q.Value < 1:
-		return threeDigits(q.Value*1e3) + " ms"
+		return report.ThreeDigits(q.Value*1e3) + " ms"
 	case q.Unit == "s":
-		return threeDigits(q.Value) + " s"
+		return report.ThreeDigits(q.Value) + " s"
 	case q.Unit == "B":
-		return threeDigits(q.Value/1e6) + " MB"
+		return report.ThreeDigits(q.Value/1e6) + " MB"
 	case q.Unit == "1/s":
-		return threeDigits(q.Value) + "/s"
+		return report.ThreeDigits(q.Value) + "/s"
 	default:
 		return fmt.Sprint(q.Value)
-	}
-}
-
-func threeDigits(x float64) string {
-	switch {
-	case x >= 100:
-		return fmt.Sprintf("%.0f", x)
-	case x >= 10:
-		return fmt.Sprintf("%.1f", x)
-	default:
-		return fmt.Sprintf("%.2f", x)
 	}
 }
 
@@ -100,7 +89,7 @@ func (t *table) print(out io.Writer, asJSON bool) error {
 	for i := range t.rows {
 		lines = append(lines, t.rows[i].cells())
 	}
-	return printAligned(out, lines)
+	return report.Align(out, lines, map[int]bool{1: true, 2: true, 3: true})
 }
 
 func (r *row) cells() []string {
@@ -115,30 +104,4 @@ func (r *row) cells() []string {
 		met = map[bool]string{true: "yes", false: "NO"}[*r.Met]
 	}
 	return []string{r.What, r.Measured.String(), r.Baseline.String(), ratio, goal, met}
-}
-
-// printAligned prints columns: the first and the last two to the left, numbers
-// to the right.
-func printAligned(out io.Writer, lines [][]string) error {
-	widths := make([]int, len(lines[0]))
-	for _, line := range lines {
-		for i, cell := range line {
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
-		}
-	}
-	var text strings.Builder
-	for _, line := range lines {
-		cells := make([]string, len(line))
-		for i, cell := range line {
-			padding := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
-			if numeric := i >= 1 && i <= 3; numeric {
-				cells[i] = padding + cell
-			} else {
-				cells[i] = cell + padding
-			}
-		}
-		text.WriteString(strings.TrimRight(strings.Join(cells, "  "), " ") + "\n")
-	}
-	_, err := io.WriteString(out, text.String())
-	return err
 }

@@ -27,17 +27,16 @@ const (
 // watchBare is a role: a watch on one config's znode, and a GET at each change.
 // It prints a sighting of each content.
 func watchBare(ctx context.Context, args []string, out io.Writer) error {
-	address, endpoint, znode := args[0], args[1], args[2]
-	size, err := strconv.Atoi(args[3])
+	znode := args[3]
+	size, err := strconv.Atoi(args[4])
 	if err != nil {
 		return err
 	}
-	session, err := connectZooKeeper(ctx, address)
+	session, s3, err := connectBare(ctx, args)
 	if err != nil {
 		return err
 	}
 	defer session.close()
-	s3 := newObjects(endpoint, 1)
 	defer s3.close()
 	for {
 		version, _, changed, err := session.conn.GetW(znode)
@@ -64,6 +63,16 @@ func watchBare(ctx context.Context, args []string, out io.Writer) error {
 	}
 }
 
+// connectBare connects to the servers that a role's first arguments name.
+func connectBare(ctx context.Context, places []string) (*ZooKeeper, *objects, error) {
+	s3, err := openObjects(ctx, places[1], places[2])
+	if err != nil {
+		return nil, nil, err
+	}
+	session, err := connectZooKeeper(ctx, places[0])
+	return session, s3, err
+}
+
 // bareWorkers is how many requests the bare loader has under way: as many as the
 // monitor.
 const bareWorkers = 32
@@ -78,7 +87,7 @@ type Loaded struct {
 func (r *Rig) LoadBare(ctx context.Context, f *Fleet) (loaded Loaded, took time.Duration, err error) {
 	start := monotonic()
 	var answer loadAnswer
-	err = askRole(ctx, roleLoad, &answer, r.server.Addr(), r.endpoint, f.Dependency)
+	err = askRole(ctx, roleLoad, &answer, r.places(f.Dependency)...)
 	return answer.Loaded, Duration(answer.At - start), err
 }
 
@@ -91,15 +100,14 @@ type loadAnswer struct {
 // loadBare is a role: it reads what a dependency lists, with watches, as a
 // program must that is to stay current, keeps it in memory, and ends.
 func loadBare(ctx context.Context, args []string, out io.Writer) error {
-	address, endpoint, dependency := args[0], args[1], args[2]
-	session, err := connectZooKeeper(ctx, address)
+	session, s3, err := connectBare(ctx, args)
 	if err != nil {
 		return err
 	}
 	// Not closed: it would take the server time that isn't measured with the
 	// monitor, which is ready with its session open.
-	l := &bareLoader{conn: session.conn, s3: newObjects(endpoint, bareWorkers), contents: map[string][]byte{}, members: map[string][]string{}}
-	names, _, _, err := l.conn.ChildrenW(dependencyRoot + "/" + dependency)
+	l := &bareLoader{conn: session.conn, s3: s3, contents: map[string][]byte{}, members: map[string][]string{}}
+	names, _, _, err := l.conn.ChildrenW(dependencyRoot + "/" + args[3])
 	if err != nil {
 		return err
 	}

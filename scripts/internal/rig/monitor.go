@@ -95,8 +95,11 @@ func (r *Rig) StartMonitor(ctx context.Context, f *Fleet) (*Monitor, error) {
 // environment is the monitor's: ours, without what would lead it elsewhere.
 func (r *Rig) environment() []string {
 	env := []string{
-		"HOME=" + r.Dir, "KINGPIN_ZK=" + r.server.Addr(), "KINGPIN_S3_BUCKET=" + bucket, "KINGPIN_S3_ENDPOINT=" + r.endpoint,
+		"HOME=" + r.Dir, "KINGPIN_ZK=" + r.server.Addr(), "KINGPIN_S3_BUCKET=" + bucket, "KINGPIN_S3_ENDPOINT=" + r.s3.endpoint,
 		"AWS_EC2_METADATA_DISABLED=true", // there are no credentials to be found
+	}
+	if r.s3.keyFile != "" {
+		env = append(env, "KINGPIN_AWS_KEY_FILE="+r.s3.keyFile)
 	}
 	for _, variable := range os.Environ() {
 		name, _, _ := strings.Cut(variable, "=")

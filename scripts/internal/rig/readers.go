@@ -95,11 +95,11 @@ func (u *User) Stop() (Report, error) {
 }
 
 // StartReader starts a process that opens, reads and closes the files of configs
-// of one size, at random and without a pause. All readers that are given the
+// of one size, at random, with a pause between two, or without one. All readers that are given the
 // same shared file, in a directory of the caller's, tell each other what they
 // have read, so that each notices content that goes back.
-func StartReader(ctx context.Context, shared, dir string, configs []Config) (*User, error) {
-	return startUser(ctx, roleReader, append([]string{shared, strconv.Itoa(configs[0].Size)}, paths(dir, configs)...)...)
+func StartReader(ctx context.Context, shared, dir string, configs []Config, pause time.Duration) (*User, error) {
+	return startUser(ctx, roleReader, append([]string{shared, strconv.Itoa(configs[0].Size), pause.String()}, paths(dir, configs)...)...)
 }
 
 // StartStats starts a process that stats the files of configs of one size.
@@ -140,7 +140,11 @@ func rawFiles(paths []string) ([]rawFile, error) {
 
 // readLoop is a role.
 func readLoop(ctx context.Context, args []string, out io.Writer) error {
-	files, err := rawFiles(args[2:])
+	files, err := rawFiles(args[3:])
+	if err != nil {
+		return err
+	}
+	pause, err := time.ParseDuration(args[2])
 	if err != nil {
 		return err
 	}
@@ -155,6 +159,9 @@ func readLoop(ctx context.Context, args []string, out io.Writer) error {
 	var report Report
 	buffer := make([]byte, size+wordSize)
 	for ctx.Err() == nil {
+		if pause > 0 {
+			_ = Sleep(ctx, pause)
+		}
 		i := rand.IntN(len(files))
 		before := newest.load(i)
 		start := monotonic()

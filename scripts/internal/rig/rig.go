@@ -24,10 +24,9 @@ type Rig struct {
 	// ZK is a session for the fleet's writers.
 	ZK *ZooKeeper
 
-	server   *devcluster.ZooKeeper
-	s3       *child
-	endpoint string
-	objects  *objects
+	server  *devcluster.ZooKeeper
+	s3      *s3Server
+	objects *objects
 }
 
 // putsAtATime is how many objects are written at once.
@@ -35,7 +34,7 @@ const putsAtATime = 16
 
 // Start starts the servers. Close must be called if there is no error. All ends
 // with ctx at the latest.
-func Start(ctx context.Context, binary string) (r *Rig, err error) {
+func Start(ctx context.Context, binary string, kind S3Kind) (r *Rig, err error) {
 	r = &Rig{Binary: binary}
 	defer func() {
 		if err != nil {
@@ -57,19 +56,11 @@ func Start(ctx context.Context, binary string) (r *Rig, err error) {
 	if r.ZK, err = connectZooKeeper(ctx, r.server.Addr()); err != nil {
 		return r, err
 	}
-	endpoint := make(chan string, 1)
-	if r.s3, err = startRole(ctx, roleS3, func(line string) { endpoint <- line }); err != nil {
+	if r.s3, err = startS3(ctx, kind, r.Dir); err != nil {
 		return r, err
 	}
-	select {
-	case r.endpoint = <-endpoint:
-	case <-r.s3.done:
-		return r, r.s3.ended()
-	case <-ctx.Done():
-		return r, ctx.Err()
-	}
-	r.objects = newObjects(r.endpoint, putsAtATime)
-	return r, nil
+	r.objects, err = openObjects(ctx, r.s3.endpoint, r.s3.keyFile)
+	return r, err
 }
 
 // checkMachine says beforehand what would fail later with less to go by.
@@ -94,7 +85,7 @@ func (r *Rig) Close() error {
 		r.objects.close()
 	}
 	if r.s3 != nil {
-		errs = append(errs, r.s3.finish())
+		errs = append(errs, r.s3.stop())
 	}
 	if r.server != nil {
 		// First the server: else it would delete the session's ephemeral znodes
@@ -127,6 +118,11 @@ func (r *Rig) Publish(ctx context.Context, c Config, n int) error {
 		return err
 	}
 	return r.Set(c, n)
+}
+
+// places are the arguments by which a role finds the servers.
+func (r *Rig) places(more ...string) []string {
+	return append([]string{r.server.Addr(), r.s3.endpoint, r.s3.keyFile}, more...)
 }
 
 // releaseMounts takes away what is mounted below a directory.

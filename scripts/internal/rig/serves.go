@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -49,6 +50,17 @@ func (m *Monitor) AwaitWorker(ctx context.Context, other int) (pid int, err erro
 		return err
 	})
 	return pid, err
+}
+
+// KillWorker kills the process that serves the mounts, by SIGKILL.
+func (m *Monitor) KillWorker() (pid int, err error) {
+	if pid, err = m.Worker(); err != nil {
+		return 0, err
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		return 0, fmt.Errorf("killing worker %d: %w", pid, err)
+	}
+	return pid, nil
 }
 
 // ReadContent returns the number of a config's content.

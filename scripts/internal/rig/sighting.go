@@ -2,10 +2,13 @@ package rig
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const rolePoll = "poll"
@@ -24,8 +27,13 @@ type sighting struct {
 // sightingsAhead is how many sightings may be unread. They are read as they come.
 const sightingsAhead = 1024
 
-// PollFile starts a process that opens, reads and closes a config's file without
-// a pause. Stop must be called if there is no error.
+// pollNap is how long the polling reader waits between two reads; the kernel adds
+// some 50 µs. A reader that never sleeps would take a processor from the others,
+// and what is measured would be the scheduler.
+var pollNap = unix.Timespec{Nsec: 20_000}
+
+// PollFile starts a process that opens, reads and closes a config's file ten
+// thousand times a second. Stop must be called if there is no error.
 func (r *Rig) PollFile(ctx context.Context, m *Monitor, c Config) (*Sightings, error) {
 	return startSightings(ctx, rolePoll, m.Config(c), strconv.Itoa(c.Size))
 }
@@ -34,7 +42,7 @@ func (r *Rig) PollFile(ctx context.Context, m *Monitor, c Config) (*Sightings, e
 // content from S3: the least that can be done. Stop must be called if there is
 // no error.
 func (r *Rig) WatchBare(ctx context.Context, c Config) (*Sightings, error) {
-	return startSightings(ctx, roleWatch, r.server.Addr(), r.endpoint, c.Path(), strconv.Itoa(c.Size))
+	return startSightings(ctx, roleWatch, r.places(c.Path(), strconv.Itoa(c.Size))...)
 }
 
 func startSightings(ctx context.Context, role string, args ...string) (*Sightings, error) {
@@ -80,7 +88,7 @@ func (s *Sightings) Stop() error { return s.process.finish() }
 // nanoseconds.
 func Now() int64 { return monotonic() }
 
-// pollFile is a role: it reads a file without a pause and prints a sighting of
+// pollFile is a role: it reads a file again and again and prints a sighting of
 // each new content.
 func pollFile(ctx context.Context, args []string, out io.Writer) error {
 	file, err := newRawFile(args[0])
@@ -93,6 +101,9 @@ func pollFile(ctx context.Context, args []string, out io.Writer) error {
 	}
 	buffer := make([]byte, size+wordSize)
 	for last := -1; ctx.Err() == nil; {
+		if err := unix.Nanosleep(&pollNap, nil); err != nil && !errors.Is(err, unix.EINTR) {
+			return err
+		}
 		length, err := file.read(buffer)
 		if err != nil {
 			return fmt.Errorf("reading %q: %w", file.path, err)

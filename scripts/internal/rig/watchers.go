@@ -75,7 +75,7 @@ func (w *Watchers) Await(ctx context.Context, c Config, n int, patience time.Dur
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	for {
-		missing, moved := w.behind(c, n)
+		moved, missing := w.behind(c, n)
 		if missing == nil {
 			return nil
 		}
@@ -93,15 +93,15 @@ func (w *Watchers) Await(ctx context.Context, c Config, n int, patience time.Dur
 
 // behind returns which watcher hasn't read a content yet, and what is closed when
 // there is news.
-func (w *Watchers) behind(c Config, n int) (missing error, moved <-chan struct{}) {
+func (w *Watchers) behind(c Config, n int) (moved <-chan struct{}, missing error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, kind := range []string{"file", "directory"} {
 		if last := w.known[kind+" "+c.File()]; last != n {
-			return fmt.Errorf("the watcher of the %s missed content %d of %s: the last that it was told of is %d", kind, n, c.File(), last), w.moved
+			return w.moved, fmt.Errorf("the watcher of the %s missed content %d of %s: the last that it was told of is %d", kind, n, c.File(), last)
 		}
 	}
-	return nil, w.moved
+	return w.moved, nil
 }
 
 // Stop ends the process.
