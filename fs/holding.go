@@ -260,7 +260,7 @@ func (h *Holding) Probe(ctx context.Context) error {
 	go func() {
 		defer done()
 		var buf [32]byte
-		_, err := unix.Lgetxattr(fdPath(mount), attrPID, buf[:])
+		_, err := unix.Getxattr(fdPath(mount), attrPID, buf[:])
 		answered <- err
 	}()
 	select {
