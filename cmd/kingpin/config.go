@@ -29,6 +29,7 @@ NAME is a file name in /var/config, such as config.manageddata.spam.grey_list.`,
 		a.newConfigGetCommand(&options),
 		a.newConfigPutCommand(&options),
 		a.newConfigHistoryCommand(&options),
+		a.newConfigWatchCommand(),
 	)
 	return cmd
 }
