@@ -36,6 +36,7 @@ var (
 	healthyDesc   = prometheus.NewDesc("kingpin_healthy", "1 if no part of the daemon is dead.", nil, nil)
 	connectedDesc = prometheus.NewDesc("kingpin_zookeeper_connected", "1 if there is a ZooKeeper session.", nil, nil)
 	modeDesc      = prometheus.NewDesc("kingpin_mode", "1 for the face that serves.", []string{"mode"}, nil)
+	restartsDesc  = prometheus.NewDesc("kingpin_worker_restarts_total", "Workers started in the place of another.", nil, nil)
 	fuseDesc      = prometheus.NewDesc("kingpin_fuse_requests_total",
 		"FUSE requests answered, by operation. A cached read causes none.", []string{"operation"}, nil)
 	infoDesc = prometheus.NewDesc("kingpin_build_info", "1, labelled with the version of the binary.", []string{"version"}, nil)
@@ -84,6 +85,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	gauge(out, connectedDesc, truth(status.ZooKeeper.Connected))
 	gauge(out, modeDesc, 1, status.Mode)
 	gauge(out, infoDesc, 1, status.Version)
+	out <- prometheus.MustNewConstMetric(restartsDesc, prometheus.CounterValue, float64(status.Restarts))
 	for operation, n := range status.FUSERequests {
 		out <- prometheus.MustNewConstMetric(fuseDesc, prometheus.CounterValue, float64(n), operation)
 	}

@@ -36,8 +36,6 @@ type Engine interface {
 
 // Config is what a Server is made of. All fields but Logger are required.
 type Config struct {
-	// Addr is where to listen, "host:port". Port 0 takes a free one.
-	Addr   string
 	Engine Engine
 	// Describe returns what the engine doesn't know: everything of a Status
 	// but the files, metaconfigs and dependencies.
@@ -47,15 +45,14 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Server answers the monitor's endpoints on a listener and a mux of its own.
-// Whoever can reach it may stop the daemon: it belongs on a loopback address.
+// Server answers the monitor's endpoints on a mux of its own. Whoever can reach
+// it may stop the daemon: it belongs on a loopback address.
 type Server struct {
-	cfg      Config
-	listener net.Listener
-	http     *http.Server
+	cfg  Config
+	http *http.Server
 }
 
-// New returns a server that doesn't listen yet.
+// New returns a server that answers nothing yet.
 func New(cfg Config) *Server {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -73,24 +70,26 @@ func New(cfg Config) *Server {
 	return s
 }
 
-// Listen takes the address. The error names it, and how to choose another.
-func (s *Server) Listen(ctx context.Context) error {
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.cfg.Addr)
+// Listen takes an address, "host:port", for a Server to answer on; port 0 takes
+// a free one. The error names the address, and how to choose another.
+func Listen(ctx context.Context, addr string) (*net.TCPListener, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {
-		return fmt.Errorf("listening for admin requests on %q (another address can be given with --admin-addr or -p): %w", s.cfg.Addr, err)
+		return nil, fmt.Errorf("listening for admin requests on %q (another address can be given with --admin-addr or -p): %w", addr, err)
 	}
-	s.listener = listener
-	return nil
+	tcp, ok := listener.(*net.TCPListener)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("listening for admin requests on %q: it gives a %T", addr, listener), listener.Close())
+	}
+	return tcp, nil
 }
 
-// Addr returns the address that is listened on. Listen must have succeeded.
-func (s *Server) Addr() string { return s.listener.Addr().String() }
-
-// Run answers requests until ctx is done, and then those in progress. Listen
-// must have succeeded.
-func (s *Server) Run(ctx context.Context) error {
+// Run answers requests until ctx is done, and then those in progress. It closes
+// the listener; requests that come later wait for whoever else listens on the
+// same socket.
+func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 	failed := make(chan error, 1)
-	go func() { failed <- s.http.Serve(s.listener) }()
+	go func() { failed <- s.http.Serve(listener) }()
 	select {
 	case err := <-failed:
 		return fmt.Errorf("answering admin requests: %w", err)

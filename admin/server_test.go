@@ -1,9 +1,11 @@
 package admin_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -201,7 +203,7 @@ func TestStatus(t *testing.T) {
 	if held := status.Serversets[0].Held; held == nil || held.Reason != "empty" {
 		t.Errorf("the held serverset is %s", body)
 	}
-	for _, field := range []string{`"mode":`, `"ready":`, `"holder_pid":`, `"worker_pid":`, `"connected":`, `"error":`, `"synced_at":`, `"state":`} {
+	for _, field := range []string{`"mode":`, `"ready":`, `"holder_pid":`, `"worker_pid":`, `"worker_restarts":`, `"connected":`, `"error":`, `"synced_at":`, `"state":`} {
 		if !strings.Contains(body, field) {
 			t.Errorf("no field %s in %s", field, body)
 		}
@@ -212,16 +214,71 @@ func TestMetrics(t *testing.T) {
 	b := start(t)
 	b.stats.Published.Store(42)
 	b.status.FUSERequests = map[string]int64{"LOOKUP": 3}
+	b.status.Restarts = 7
 	code, body := b.do(t, "GET", "/metrics")
 	if code != 200 {
 		t.Fatalf("%d %s", code, body)
 	}
 	for _, line := range []string{
 		"kingpin_published_total 42", `kingpin_files{state="held",type="serverset"} 1`, `kingpin_files{state="fresh",type="config"} 1`,
-		`kingpin_fuse_requests_total{operation="LOOKUP"} 3`, `kingpin_mode{mode="fuse"} 1`, "kingpin_ready 1", "go_goroutines",
+		`kingpin_fuse_requests_total{operation="LOOKUP"} 3`, `kingpin_mode{mode="fuse"} 1`, "kingpin_ready 1", "kingpin_worker_restarts_total 7", "go_goroutines",
 	} {
 		if !strings.Contains(body, "\n"+line) {
 			t.Errorf("no line %q in\n%s", line, body)
 		}
+	}
+}
+
+// Whoever listens on the same socket answers what comes after a server's end.
+func TestRequestsWaitForTheNextServer(t *testing.T) {
+	b := start(t)
+	listener, err := admin.Listen(t.Context(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	url := "http://" + listener.Addr().String() + "/admin/ping"
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	for range 3 {
+		inherited, err := listener.File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		theirs, err := net.FileListener(inherited)
+		if err := errors.Join(err, inherited.Close()); err != nil {
+			t.Fatal(err)
+		}
+		answered := make(chan error, 1)
+		go func() {
+			response, err := client.Get(url)
+			if err == nil {
+				err = response.Body.Close()
+			}
+			answered <- err
+		}()
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() {
+			ended <- admin.New(admin.Config{Engine: b.engine, Describe: func() admin.Status { return b.status }}).Run(ctx, theirs)
+		}()
+		if err := <-answered; err != nil {
+			t.Error(err)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestListenNamesTheAddress(t *testing.T) {
+	listener, err := admin.Listen(t.Context(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	addr := listener.Addr().String()
+	if _, err := admin.Listen(t.Context(), addr); err == nil || !strings.Contains(err.Error(), addr) || !strings.Contains(err.Error(), "--admin-addr") {
+		t.Errorf("the error is %v", err)
 	}
 }

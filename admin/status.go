@@ -14,10 +14,14 @@ type Status struct {
 	Ready         bool             `json:"ready"`                 // the first load is over
 	Healthy       bool             `json:"healthy"`               // no part of the daemon is dead
 	Problem       string           `json:"problem,omitempty"`     // which part is
-	Version       string           `json:"version"`               // of the binary
+	Version       string           `json:"version"`               // of the worker's binary
+	HolderVersion string           `json:"holder_version"`        // of the holder's; differs after an upgrade until the monitor is restarted
 	HolderPID     int              `json:"holder_pid"`            // the process that keeps the mounts
-	WorkerPID     int              `json:"worker_pid"`            // the process that serves them
-	StartedAt     time.Time        `json:"started_at"`
+	WorkerPID     int              `json:"worker_pid"`            // the process that serves them; 0: none can be kept running
+	StartedAt     time.Time        `json:"started_at"`            // the holder
+	WorkerStarted *time.Time       `json:"worker_started_at"`
+	Restarts      int64            `json:"worker_restarts"`            // workers started in the place of another
+	LastExit      string           `json:"last_worker_exit,omitempty"` // how the one before ended
 	ConfigDir     string           `json:"config_dir"`
 	ServersetDir  string           `json:"serverset_dir"`
 	ZooKeeper     ZooKeeperStatus  `json:"zookeeper"`

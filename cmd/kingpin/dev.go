@@ -57,10 +57,13 @@ func (a *app) runDev(ctx context.Context, options *devOptions) (err error) {
 	}
 	monitorCtx, stopMonitor := context.WithCancel(ctx)
 	defer stopMonitor()
-	ready := make(chan *monitor, 1)
+	ready := make(chan string, 1)
 	ended := make(chan error, 1)
 	go func() {
-		ended <- a.runMonitor(monitorCtx, &fleet.options, func(m *monitor) { ready <- m })
+		ended <- a.runMonitor(monitorCtx, &fleet.options, func(line, adminAddr string) {
+			a.progress("%s", line)
+			ready <- adminAddr
+		})
 	}()
 	select {
 	case err := <-ended:
@@ -68,9 +71,8 @@ func (a *app) runDev(ctx context.Context, options *devOptions) (err error) {
 			err = orInterrupted(ctx, nil)
 		}
 		return err
-	case m := <-ready:
-		a.progress("%s", m.readyLine())
-		err = fleet.setEnvironment(m.admin.Addr())
+	case adminAddr := <-ready:
+		err = fleet.setEnvironment(adminAddr)
 	}
 	if err == nil {
 		err = a.useDev(ctx, fleet, options, ended)

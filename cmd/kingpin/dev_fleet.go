@@ -50,17 +50,17 @@ func (f *devFleet) start(ctx context.Context, options *devOptions) error {
 		return err
 	}
 	f.options = monitorOptions{
-		fleet: fleetOptions{
-			zookeeper: zookeeperOptions{servers: f.zookeeper.Addr()},
-			s3:        s3Options{bucket: devBucket, endpoint: f.s3.Endpoint()},
+		Fleet: fleetOptions{
+			ZooKeeper: zookeeperOptions{Servers: f.zookeeper.Addr()},
+			S3:        s3Options{Bucket: devBucket, Endpoint: f.s3.Endpoint()},
 		},
-		dependencies: []string{devDependency},
-		configDir:    f.path("config"),
-		serversetDir: f.path("serverset"),
-		stateDir:     f.path("state"),
-		mode:         options.mode,
-		adminAddr:    "127.0.0.1:0",
-		maxContent:   store.DefaultMaxContent,
+		Dependencies: []string{devDependency},
+		ConfigDir:    f.path("config"),
+		ServersetDir: f.path("serverset"),
+		StateDir:     f.path("state"),
+		Mode:         options.mode,
+		AdminAddr:    "127.0.0.1:0",
+		MaxContent:   store.DefaultMaxContent,
 	}
 	return f.fill(ctx)
 }
@@ -114,7 +114,7 @@ func (f *devFleet) setEnvironment(adminAddr string) error {
 		}
 		fmt.Fprintf(&script, "export %s=%s\n", v[0], v[1])
 	}
-	fmt.Fprintf(&script, "CONFIGS=%s\nSERVERSETS=%s\n", shellQuote(f.options.configDir), shellQuote(f.options.serversetDir))
+	fmt.Fprintf(&script, "CONFIGS=%s\nSERVERSETS=%s\n", shellQuote(f.options.ConfigDir), shellQuote(f.options.ServersetDir))
 	if executable, err := os.Executable(); err == nil {
 		fmt.Fprintf(&script, "alias kingpin=%s\n", shellQuote(shellQuote(executable)))
 	}
@@ -125,7 +125,7 @@ func shellQuote(text string) string { return "'" + strings.ReplaceAll(text, "'",
 
 // fill writes the sample data.
 func (f *devFleet) fill(ctx context.Context) error {
-	connected, err := f.app.openFleet(ctx, &f.options.fleet)
+	connected, err := f.app.openFleet(ctx, &f.options.Fleet)
 	if err != nil {
 		return err
 	}
@@ -166,7 +166,7 @@ func (f *devFleet) fill(ctx context.Context) error {
 // up.
 func (f *devFleet) register(ctx context.Context, endpoints ...string) error {
 	if f.members == nil {
-		config, err := f.options.fleet.zookeeper.config(f.app.log)
+		config, err := f.options.Fleet.ZooKeeper.config(f.app.log)
 		if err != nil {
 			return err
 		}

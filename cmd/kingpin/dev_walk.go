@@ -31,9 +31,9 @@ type walker struct {
 // files as any reader would.
 func (a *app) walk(ctx context.Context, fleet *devFleet) error {
 	w := &walker{app: a, fleet: fleet}
-	config := filepath.Join(fleet.options.configDir, walkConfig)
-	members := filepath.Join(fleet.options.serversetDir, "discovery.demo.prod")
-	decider := filepath.Join(fleet.options.configDir, deciderDir, "new_feed")
+	config := filepath.Join(fleet.options.ConfigDir, walkConfig)
+	members := filepath.Join(fleet.options.ServersetDir, "discovery.demo.prod")
+	decider := filepath.Join(fleet.options.ConfigDir, deciderDir, "new_feed")
 
 	w.say("A new config, for all machines that have the dependency dev.dep:")
 	w.run(ctx, "", "metaconfig", "create-config", "demo", "greeting")

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -18,8 +20,8 @@ type dirLock struct{ file *os.File }
 
 // lockDir takes the lock of a state directory, which is created if missing. The
 // error is a Conflict that names the process that holds it, or says why the
-// directory can't be written.
-func lockDir(dir string) (*dirLock, error) {
+// directory can't be written. Somebody who has it gets a moment to end.
+func lockDir(ctx context.Context, dir string) (*dirLock, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("creating the state directory: %w", err)
 	}
@@ -27,17 +29,40 @@ func lockDir(dir string) (*dirLock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("locking the state directory: %w", err)
 	}
-	if err := lockFile(file, dir); err != nil {
+	if err := awaitLock(ctx, file, dir); err != nil {
 		_ = file.Close()
 		return nil, err
 	}
 	return &dirLock{file}, nil
 }
 
+// How long a monitor that is ending may keep its lock, and how often that is
+// looked at.
+const (
+	lockPatience = time.Second
+	lockPoll     = 20 * time.Millisecond
+)
+
+func awaitLock(ctx context.Context, file *os.File, dir string) error {
+	ctx, cancel := context.WithTimeout(ctx, lockPatience)
+	defer cancel()
+	for {
+		err := lockFile(file, dir)
+		if !errors.Is(err, store.Conflict) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(lockPoll):
+		}
+	}
+}
+
 func lockFile(file *os.File, dir string) error {
 	err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		holder, _ := io.ReadAll(io.LimitReader(file, 20))
+		holder, _ := io.ReadAll(io.NewSectionReader(file, 0, 20))
 		return &store.Error{Op: "locking the state directory", Subject: dir, Kind: store.Conflict,
 			Err: fmt.Errorf("a monitor runs on it already, pid %s: stop it first, or give this one a --state-dir, --config-dir and --serverset-dir of its own",
 				strings.TrimSpace(string(holder)))}

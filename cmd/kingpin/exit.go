@@ -47,6 +47,12 @@ func usagef(format string, args ...any) error {
 	return &usageError{fmt.Errorf(format, args...)}
 }
 
+// toldError is an error that somebody else has been told, who tells the user.
+type toldError struct{ err error }
+
+func (e *toldError) Error() string { return e.err.Error() }
+func (e *toldError) Unwrap() error { return e.err }
+
 // exitCode maps an error to the exit code that tells it.
 func exitCode(err error) int {
 	if err == nil {
@@ -54,6 +60,9 @@ func exitCode(err error) int {
 	}
 	if _, ok := errors.AsType[*usageError](err); ok {
 		return exitUsage
+	}
+	if worker, ok := errors.AsType[*workerError](err); ok {
+		return worker.code
 	}
 	if code, ok := exitCodes[store.KindOf(err)]; ok {
 		return code
@@ -67,6 +76,9 @@ func exitCode(err error) int {
 // report tells the user of an error and returns the exit code.
 func (a *app) report(command *cobra.Command, err error) int {
 	code := exitCode(err)
+	if _, ok := errors.AsType[*toldError](err); ok {
+		return code
+	}
 	if err != nil {
 		fmt.Fprintf(a.stderr, "kingpin: %v\n", err)
 	}

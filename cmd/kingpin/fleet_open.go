@@ -58,7 +58,7 @@ func (f *fleet) use(ctx context.Context, do func(context.Context, *fleet) error)
 // openFleet connects to ZooKeeper, and makes ready to talk to S3. The caller
 // must call close.
 func (a *app) openFleet(ctx context.Context, o *fleetOptions) (*fleet, error) {
-	blobs, err := o.s3.open(ctx, 0, a.log)
+	blobs, err := o.S3.open(ctx, 0, a.log)
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +75,7 @@ func (a *app) openFleet(ctx context.Context, o *fleetOptions) (*fleet, error) {
 // openZooKeeper connects to ZooKeeper alone: what needs S3 fails. The caller
 // must call close.
 func (a *app) openZooKeeper(ctx context.Context, o *fleetOptions) (*fleet, error) {
-	config, err := o.zookeeper.config(a.log)
+	config, err := o.ZooKeeper.config(a.log)
 	if err != nil {
 		return nil, err
 	}

@@ -58,19 +58,19 @@ func TestZooKeeperConfig(t *testing.T) {
 		certs  int
 	}{
 		"plain":             {change: func(*zookeeperOptions) {}},
-		"auth":              {change: func(o *zookeeperOptions) { o.authFile = file("auth") }, auth: "alice:secret"},
-		"bad auth":          {change: func(o *zookeeperOptions) { o.authFile = file("junk") }, err: "user:password"},
-		"ca":                {change: func(o *zookeeperOptions) { o.tlsCA = file("cert") }, tls: true},
-		"certificate":       {change: func(o *zookeeperOptions) { o.tlsCert, o.tlsKey = file("cert"), file("key") }, tls: true, certs: 1},
-		"no key":            {change: func(o *zookeeperOptions) { o.tlsCert = file("cert") }, err: "go together"},
-		"ca of no use":      {change: func(o *zookeeperOptions) { o.tlsCA = file("junk") }, err: "no certificate in PEM"},
-		"no such ca":        {change: func(o *zookeeperOptions) { o.tlsCA = file("none") }, err: "--zk-tls-ca"},
-		"key of no use":     {change: func(o *zookeeperOptions) { o.tlsCert, o.tlsKey = file("cert"), file("junk") }, err: "--zk-tls-key"},
-		"servers of no use": {change: func(o *zookeeperOptions) { o.servers = "zk1:port" }, err: "zk1:port"},
+		"auth":              {change: func(o *zookeeperOptions) { o.AuthFile = file("auth") }, auth: "alice:secret"},
+		"bad auth":          {change: func(o *zookeeperOptions) { o.AuthFile = file("junk") }, err: "user:password"},
+		"ca":                {change: func(o *zookeeperOptions) { o.TLSCA = file("cert") }, tls: true},
+		"certificate":       {change: func(o *zookeeperOptions) { o.TLSCert, o.TLSKey = file("cert"), file("key") }, tls: true, certs: 1},
+		"no key":            {change: func(o *zookeeperOptions) { o.TLSCert = file("cert") }, err: "go together"},
+		"ca of no use":      {change: func(o *zookeeperOptions) { o.TLSCA = file("junk") }, err: "no certificate in PEM"},
+		"no such ca":        {change: func(o *zookeeperOptions) { o.TLSCA = file("none") }, err: "--zk-tls-ca"},
+		"key of no use":     {change: func(o *zookeeperOptions) { o.TLSCert, o.TLSKey = file("cert"), file("junk") }, err: "--zk-tls-key"},
+		"servers of no use": {change: func(o *zookeeperOptions) { o.Servers = "zk1:port" }, err: "zk1:port"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			options := zookeeperOptions{servers: "zk1,zk2:2182/fleet"}
+			options := zookeeperOptions{Servers: "zk1,zk2:2182/fleet"}
 			tt.change(&options)
 			config, err := options.config(slog.New(slog.DiscardHandler))
 			if tt.err != "" {

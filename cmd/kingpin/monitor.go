@@ -19,35 +19,35 @@ import (
 
 // monitorOptions are the flags of `kingpin monitor`.
 type monitorOptions struct {
-	fleet         fleetOptions
-	dependencies  []string
-	configDir     string
-	serversetDir  string
-	stateDir      string
-	mode          kpfs.Mode
-	adminAddr     string
+	Fleet         fleetOptions `json:"fleet"`
+	Dependencies  []string     `json:"dependencies"`
+	ConfigDir     string       `json:"config_dir"`
+	ServersetDir  string       `json:"serverset_dir"`
+	StateDir      string       `json:"state_dir"`
+	Mode          kpfs.Mode    `json:"mode"`
+	AdminAddr     string       `json:"-"` // the holder listens
 	adminPort     uint16
-	resync        time.Duration
-	sessionSpread time.Duration
-	serversetHold time.Duration
-	maxContent    byteSize
+	Resync        time.Duration `json:"resync"`
+	SessionSpread time.Duration `json:"session_spread"`
+	ServersetHold time.Duration `json:"serverset_hold"`
+	MaxContent    byteSize      `json:"max_content"`
 }
 
 func (o *monitorOptions) addFlags(flags *pflag.FlagSet) {
-	o.fleet.addFlags(flags)
-	flags.StringSliceVarP(&o.dependencies, "dependency", "d", nil, "serve what the dependency `NAME.dep` lists; base.dep, where it exists, is added")
-	flags.StringVar(&o.configDir, "config-dir", "/var/config", "where configs are served")
-	flags.StringVar(&o.serversetDir, "serverset-dir", "/var/serverset", "where serversets are served")
-	flags.StringVar(&o.stateDir, "state-dir", "/var/lib/kingpin", "what is known of the last good contents; survives everything")
-	o.mode = kpfs.Auto
-	flags.Var(&o.mode, "mode", "fuse: mounts; plain: files replaced atomically; auto: fuse, or plain with a warning that says why not fuse")
-	flags.StringVar(&o.adminAddr, "admin-addr", defaultAdminAddr, "`HOST:PORT` where health checks, status and metrics are answered")
+	o.Fleet.addFlags(flags)
+	flags.StringSliceVarP(&o.Dependencies, "dependency", "d", nil, "serve what the dependency `NAME.dep` lists; base.dep, where it exists, is added")
+	flags.StringVar(&o.ConfigDir, "config-dir", "/var/config", "where configs are served")
+	flags.StringVar(&o.ServersetDir, "serverset-dir", "/var/serverset", "where serversets are served")
+	flags.StringVar(&o.StateDir, "state-dir", "/var/lib/kingpin", "what is known of the last good contents; survives everything")
+	o.Mode = kpfs.Auto
+	flags.Var(&o.Mode, "mode", "fuse: mounts; plain: files replaced atomically; auto: fuse, or plain with a warning that says why not fuse")
+	flags.StringVar(&o.AdminAddr, "admin-addr", defaultAdminAddr, "`HOST:PORT` where health checks, status and metrics are answered")
 	flags.Uint16VarP(&o.adminPort, "port", "p", 0, "the port alone of --admin-addr")
-	flags.DurationVar(&o.resync, "resync", 30*time.Minute, "read everything again this often, give or take a tenth")
-	flags.DurationVar(&o.sessionSpread, "session-spread", 5*time.Second, "after a lost ZooKeeper session, spread reading everything again over this time")
-	flags.DurationVar(&o.serversetHold, "serverset-hold", 5*time.Minute, "how long a suspicious shrink of a serverset is held back")
-	o.maxContent = store.DefaultMaxContent
-	flags.Var(&o.maxContent, "max-content", "refuse contents over this `SIZE`")
+	flags.DurationVar(&o.Resync, "resync", 30*time.Minute, "read everything again this often, give or take a tenth")
+	flags.DurationVar(&o.SessionSpread, "session-spread", 5*time.Second, "after a lost ZooKeeper session, spread reading everything again over this time")
+	flags.DurationVar(&o.ServersetHold, "serverset-hold", 5*time.Minute, "how long a suspicious shrink of a serverset is held back")
+	o.MaxContent = store.DefaultMaxContent
+	flags.Var(&o.MaxContent, "max-content", "refuse contents over this `SIZE`")
 	bindEnvironment(flags, "dependency", "config-dir", "serverset-dir", "state-dir", "mode", "admin-addr", "resync", "serverset-hold", "max-content")
 	declareAlternatives(flags, "admin-addr", "port")
 }
@@ -75,7 +75,7 @@ SIGTERM unmounts and ends it. SIGHUP reads everything again now.`,
 			if err := options.check(cmd.Flags().Changed("port")); err != nil {
 				return err
 			}
-			return a.runMonitor(ctx, &options, func(m *monitor) { fmt.Fprintln(a.stderr, m.readyLine()) })
+			return a.runMonitor(ctx, &options, func(line, _ string) { fmt.Fprintln(a.stderr, line) })
 		}),
 	}
 	options.addFlags(cmd.Flags())
@@ -84,25 +84,25 @@ SIGTERM unmounts and ends it. SIGHUP reads everything again now.`,
 
 // check refuses what can't work however long one waits.
 func (o *monitorOptions) check(portGiven bool) error {
-	if len(o.dependencies) == 0 {
+	if len(o.Dependencies) == 0 {
 		return usagef("which dependency does this machine have? Give -d NAME.dep")
 	}
-	for _, name := range o.dependencies {
+	for _, name := range o.Dependencies {
 		if err := metaconfig.CheckDependency(name); err != nil {
 			return usagef("--dependency: %w", err)
 		}
 	}
-	host, _, err := net.SplitHostPort(o.adminAddr)
+	host, _, err := net.SplitHostPort(o.AdminAddr)
 	if err != nil {
-		return usagef("--admin-addr %q: want HOST:PORT", o.adminAddr)
+		return usagef("--admin-addr %q: want HOST:PORT", o.AdminAddr)
 	}
 	if portGiven {
-		o.adminAddr = net.JoinHostPort(host, strconv.Itoa(int(o.adminPort)))
+		o.AdminAddr = net.JoinHostPort(host, strconv.Itoa(int(o.adminPort)))
 	}
 	for _, d := range []struct {
 		flag  string
 		value time.Duration
-	}{{"resync", o.resync}, {"session-spread", o.sessionSpread}, {"serverset-hold", o.serversetHold}} {
+	}{{"resync", o.Resync}, {"session-spread", o.SessionSpread}, {"serverset-hold", o.ServersetHold}} {
 		if d.value <= 0 {
 			return usagef("--%s %v: want a time above 0, as 90s, 30m or 24h", d.flag, d.value)
 		}
@@ -114,7 +114,7 @@ func (o *monitorOptions) check(portGiven bool) error {
 // would hide them.
 func (o *monitorOptions) checkDirs() error {
 	dirs := []struct{ flag, path string }{
-		{"--config-dir", o.configDir}, {"--serverset-dir", o.serversetDir}, {"--state-dir", o.stateDir},
+		{"--config-dir", o.ConfigDir}, {"--serverset-dir", o.ServersetDir}, {"--state-dir", o.StateDir},
 	}
 	for i, outer := range dirs {
 		for j, inner := range dirs {
@@ -127,7 +127,7 @@ func (o *monitorOptions) checkDirs() error {
 				return usagef("%s %q: %w", inner.flag, inner.path, err)
 			case path == ".":
 				return usagef("%s and %s are both %q: they must differ", outer.flag, inner.flag, outer.path)
-			case outer.path != o.stateDir && path != ".." && !strings.HasPrefix(path, "../"):
+			case outer.path != o.StateDir && path != ".." && !strings.HasPrefix(path, "../"):
 				return usagef("%s %q lies in %s %q: they must lie apart", inner.flag, inner.path, outer.flag, outer.path)
 			}
 		}

@@ -20,6 +20,8 @@ type app struct {
 	// log writes to stderr. It is set before a command runs, by --log-level
 	// and --log-format.
 	log *slog.Logger
+	// logs is how log was made, for other processes that are to log likewise.
+	logs logOptions
 	// started says that cobra accepted the command line and a command ran.
 	started bool
 }
@@ -52,7 +54,6 @@ const (
 )
 
 func (a *app) newRootCommand() *cobra.Command {
-	var logs logOptions
 	root := &cobra.Command{
 		Use:   "kingpin",
 		Short: "Configs and service members for every machine of a fleet, as files",
@@ -76,7 +77,7 @@ wins.`,
 			if err := applyEnvironment(cmd.Flags(), os.Getenv); err != nil {
 				return err
 			}
-			log, err := logs.logger(a.stderr, cmd)
+			log, err := a.logs.logger(a.stderr, cmd)
 			if err != nil {
 				return err
 			}
@@ -84,7 +85,7 @@ wins.`,
 			return nil
 		},
 	}
-	logs.addFlags(root.PersistentFlags())
+	a.logs.addFlags(root.PersistentFlags())
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddGroup(
 		&cobra.Group{ID: groupMachine, Title: "On a machine:"},
@@ -93,6 +94,7 @@ wins.`,
 	)
 	root.AddCommand(
 		a.newMonitorCommand(),
+		a.newWorkerCommand(),
 		a.newStatusCommand(),
 		a.newServersetCommand(),
 		a.newDevCommand(),
