@@ -25,8 +25,24 @@ build: ## Build the static binary bin/kingpin
 test: deps ## Test everything with the race detector on; a skipped test fails
 	scripts/test -timeout 25m -p 2 $(TESTFLAGS) $(PKG)
 
+# Both mount, which takes root: for anybody else scripts/as-root uses sudo.
+MOUNTING_RUN = go run $(if $(filter-out 0,$(shell id -u)),-exec '$(CURDIR)/scripts/as-root')
+
+# make bench BENCHFLAGS='--quick --only reads,updates'
+BENCHFLAGS ?=
+# make soak SOAK=1h
+SOAK ?= 10m
+
 .PHONY: bench
-bench: deps ## Run the benchmarks
+bench: deps build ## Measure the monitor against baselines (four minutes); see docs/benchmarks.md
+	$(MOUNTING_RUN) ./scripts/bench $(BENCHFLAGS)
+
+.PHONY: soak
+soak: deps build ## Run a monitor under kills and restarts for SOAK=10m, and look for what grows
+	$(MOUNTING_RUN) ./scripts/soak --for '$(SOAK)'
+
+.PHONY: bench-go
+bench-go: deps ## Run the benchmarks of the packages
 	go test -run '^$$' -bench . -benchmem -p 1 $$(scripts/benchmarks)
 
 .PHONY: lint
