@@ -1,7 +1,6 @@
 package sync
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -142,14 +141,22 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // newline ends it.
 const lineHeader = 9
 
-func encodeRecord(r record) ([]byte, error) {
-	body, err := json.Marshal(r)
-	if err != nil {
-		return nil, fmt.Errorf("encoding the state of %s %q: %w", r.Kind, r.Name, err)
+// encodeRecord writes a record's line to text.
+func encodeRecord(text *bytes.Buffer, r record) error {
+	start := text.Len()
+	text.WriteString("checksum ")
+	if err := json.NewEncoder(text).Encode(r); err != nil {
+		text.Truncate(start)
+		return fmt.Errorf("encoding the state of %s %q: %w", r.Kind, r.Name, err)
 	}
-	line := make([]byte, 0, lineHeader+len(body)+1)
-	line = fmt.Appendf(line, "%08x ", crc32.Checksum(body, castagnoli))
-	return append(append(line, body...), '\n'), nil
+	line := text.Bytes()[start:]
+	copy(line, lineHead(line[lineHeader:len(line)-1]))
+	return nil
+}
+
+// lineHead is what stands before a record.
+func lineHead(body []byte) []byte {
+	return fmt.Appendf(nil, "%08x ", crc32.Checksum(body, castagnoli))
 }
 
 func decodeRecord(line []byte) (record, bool) {
@@ -157,7 +164,7 @@ func decodeRecord(line []byte) (record, bool) {
 		return record{}, false
 	}
 	body := line[lineHeader : len(line)-1]
-	if string(line[:lineHeader]) != fmt.Sprintf("%08x ", crc32.Checksum(body, castagnoli)) {
+	if !bytes.Equal(line[:lineHeader], lineHead(body)) {
 		return record{}, false
 	}
 	var r record
@@ -165,22 +172,25 @@ func decodeRecord(line []byte) (record, bool) {
 	return r, err == nil && r.Name != ""
 }
 
+// lineBuffers holds buffers for encoding records: every publication needs one.
+var lineBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
 // Append adds records. They survive the death of this process when Append
 // returns, and a power failure after the next Sync. After an error the state on
 // disk is old until Rewrite has succeeded.
 func (j *journal) Append(records ...record) error {
-	var text []byte
+	text, _ := lineBuffers.Get().(*bytes.Buffer)
+	defer lineBuffers.Put(text)
+	text.Reset()
 	for _, r := range records {
-		line, err := encodeRecord(r)
-		if err != nil {
+		if err := encodeRecord(text, r); err != nil {
 			return err
 		}
-		text = append(text, line...)
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.tee != nil {
-		j.tee.Write(text)
+		j.tee.Write(text.Bytes())
 	}
 	switch {
 	case j.closed:
@@ -188,14 +198,14 @@ func (j *journal) Append(records ...record) error {
 	case j.file == nil:
 		return fmt.Errorf("saving the state: %w", errBroken)
 	}
-	if _, err := j.file.Write(text); err != nil {
+	if _, err := j.file.Write(text.Bytes()); err != nil {
 		// Half a line may stand at its end.
 		_ = j.file.Close()
 		j.file = nil
 		return fmt.Errorf("saving the state: %w", err)
 	}
 	j.lines += len(records)
-	j.size += int64(len(text))
+	j.size += int64(text.Len())
 	j.unsynced = true
 	return nil
 }
@@ -255,19 +265,24 @@ func (j *journal) setTee(tee *bytes.Buffer) {
 	j.tee = tee
 }
 
+// writeSize is how much of a new journal is gathered before it is written.
+const writeSize = 64 << 10
+
 func writeRecords(file *os.File, records iter.Seq[record]) (lines int, err error) {
-	buffered := bufio.NewWriterSize(file, 1<<16)
+	var text bytes.Buffer
 	for r := range records {
-		line, err := encodeRecord(r)
-		if err != nil {
-			return 0, err
-		}
-		if _, err := buffered.Write(line); err != nil {
+		if err := encodeRecord(&text, r); err != nil {
 			return 0, err
 		}
 		lines++
+		if text.Len() >= writeSize {
+			if _, err := text.WriteTo(file); err != nil {
+				return 0, err
+			}
+		}
 	}
-	return lines, buffered.Flush()
+	_, err = text.WriteTo(file)
+	return lines, err
 }
 
 // replace makes the file of so many lines the journal, with what has been appended

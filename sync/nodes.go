@@ -188,9 +188,10 @@ func (e *Engine) setMetaconfig(it *item, v store.Version, zxid int64, content []
 	}
 	it.keepText(content, parsed)
 	e.setSubs(it, compact(parsed))
-	r, ok := it.record()
-	r.Dropped = !ok
-	return r
+	return record{
+		Kind: recordMetaconfig, Name: it.key.name,
+		Version: string(v), Content: content, Zxid: it.zxid, Dropped: v == "",
+	}
 }
 
 // applyParts serves what is good of a metaconfig that has faults, and keeps

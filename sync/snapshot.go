@@ -55,6 +55,9 @@ type Snapshot struct {
 func (e *Engine) Snapshot() Snapshot {
 	e.mu.Lock()
 	s := Snapshot{Ready: e.isReady, ResyncedAt: e.resynced}
+	n := e.countItems()
+	s.Configs, s.Serversets = make([]FileStatus, 0, n[configItem]), make([]FileStatus, 0, n[serversetItem])
+	s.Metaconfigs, s.Dependencies = make([]NodeStatus, 0, n[metaconfigItem]), make([]NodeStatus, 0, n[dependencyItem])
 	if e.stateErr != nil {
 		s.StateErr = stateAdvice + ": " + e.stateErr.Error()
 	}
@@ -81,6 +84,15 @@ func (e *Engine) Snapshot() Snapshot {
 	slices.SortFunc(s.Metaconfigs, byNode)
 	slices.SortFunc(s.Dependencies, byNode)
 	return s
+}
+
+// countItems returns how many items of each kind there are. mu must be held.
+func (e *Engine) countItems() map[kind]int {
+	n := map[kind]int{}
+	for k := range e.items {
+		n[k.kind]++
+	}
+	return n
 }
 
 // fileStatus copies what is known of a file. mu must be held.
