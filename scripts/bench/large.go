@@ -20,6 +20,9 @@ const (
 	largeSize       = 1 << 10
 )
 
+// largeText describes it.
+var largeText = fmt.Sprintf("%s configs and %s serversets of %d", thousands(largeConfigs), thousands(largeServersets), largeMembers)
+
 func largeFleet() *rig.Fleet {
 	f := &rig.Fleet{Dependency: "large.dep", Configs: manyConfigs("large", largeConfigs, largeSize)}
 	for i := range largeServersets {
@@ -31,7 +34,7 @@ func largeFleet() *rig.Fleet {
 // measureLarge measures what depends on the fleet's size.
 func (b *bench) measureLarge(ctx context.Context) (err error) {
 	fleet := largeFleet()
-	b.progress.Step("writing a fleet of %d configs and %d serversets of %d", largeConfigs, largeServersets, largeMembers)
+	b.progress.Step("writing a fleet of %s", largeText)
 	if err := b.rig.Fill(ctx, fleet); err != nil {
 		return err
 	}
@@ -82,7 +85,7 @@ func (b *bench) measureCold(ctx context.Context, fleet *rig.Fleet) (last *rig.Mo
 		ours, last = append(ours, monitor.Took), monitor
 	}
 	if b.options.wants("cold") {
-		b.table.add("cold", fmt.Sprintf("cold start, %d configs and %d serversets of %d, against a bare loader", largeConfigs, largeServersets, largeMembers),
+		b.table.add("cold", fmt.Sprintf("cold start, %s, against a bare loader", largeText),
 			seconds(median(ours)), seconds(median(bare))).ratioGoal(1.3)
 	}
 	return last, nil
@@ -111,14 +114,14 @@ func (b *bench) measureMemory(ctx context.Context, m *rig.Monitor, fleet *rig.Fl
 		return err
 	}
 	const most = 80e6
-	b.table.add("memory", fmt.Sprintf("RSS of all processes with %d configs of 1 KiB and %d serversets of %d", largeConfigs, largeServersets, largeMembers),
+	b.table.add("memory", fmt.Sprintf("RSS of all processes with %s", largeText),
 		size(before.RSS), nil).goal("≤ 80 MB", before.RSS <= most)
 	b.table.add("memory", "their PSS: pages that both map are counted once", size(before.PSS), nil)
 	b.table.add("memory", "the memory files that they hold, mapped or not", size(before.Shared), nil)
 
 	rounds := b.pick(10, 2)
 	updates := rounds * len(fleet.Configs)
-	b.progress.Step("publishing %d updates", updates)
+	b.progress.Step("publishing %s updates", thousands(updates))
 	if err := b.publishAll(ctx, fleet, rounds); err != nil {
 		return err
 	}
@@ -130,7 +133,7 @@ func (b *bench) measureMemory(ctx context.Context, m *rig.Monitor, fleet *rig.Fl
 		return err
 	}
 	const tolerance = 1.05
-	r := b.table.add("memory", fmt.Sprintf("RSS after %d updates, against before", updates), size(after.RSS), size(before.RSS))
+	r := b.table.add("memory", fmt.Sprintf("RSS after %s updates, against before", thousands(updates)), size(after.RSS), size(before.RSS))
 	r.goal("≤ 1.05×", *r.Ratio <= tolerance)
 	return nil
 }

@@ -149,7 +149,7 @@ func (b *bench) countMessages(ctx context.Context, m *rig.Monitor, dir string) e
 			break
 		}
 	}
-	b.table.add("reads", fmt.Sprintf("FUSE messages for %d open+read+close of a file already read", reads), count(least), nil).
+	b.table.add("reads", fmt.Sprintf("FUSE messages for %s open+read+close of a file already read", thousands(reads)), count(least), nil).
 		goal("0", least == 0)
 	return nil
 }

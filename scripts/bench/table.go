@@ -43,6 +43,14 @@ func (q *quantity) String() string {
 	}
 }
 
+// thousands writes a number with commas.
+func thousands(n int) string {
+	if n < 1000 {
+		return fmt.Sprint(n)
+	}
+	return fmt.Sprintf("%s,%03d", thousands(n/1000), n%1000)
+}
+
 // row is a line of the table.
 type row struct {
 	Part     string    `json:"part"`

@@ -22,7 +22,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/kingpinfs/kingpin/scripts/internal/report"
 	"github.com/kingpinfs/kingpin/scripts/internal/rig"
 )
 
@@ -52,16 +51,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "soak: unexpected argument %q\n", flags.Arg(0))
 		return 2
 	}
-	s := &soak{progress: report.NewProgress("soak", stderr), fleet: soakFleet(), latest: map[rig.Config]int{}}
+	s := newSoak(stderr, betweenEvents)
 	err := s.run(ctx, *binary, *period)
 	s.progress.End()
 	if ctx.Err() != nil {
 		fmt.Fprintln(stderr, "soak: interrupted")
 		return 1
 	}
-	if printErr := s.print(stdout); printErr != nil {
-		err = errors.Join(err, printErr)
-	}
+	err = errors.Join(err, s.grown(), s.print(stdout))
 	if err != nil {
 		fmt.Fprintln(stderr, "soak:", err)
 		return 1

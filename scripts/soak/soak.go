@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"time"
 
@@ -23,7 +24,8 @@ const (
 	memberPause = 250 * time.Millisecond
 
 	killsPerRound = 3
-	// betweenEvents is how long updates go on between two events of a round.
+	// betweenEvents is how long updates go on between two events of a round, and
+	// how long the monitor has to come to rest at its end.
 	betweenEvents = 3 * time.Second
 	// arrival is how long the last change may take to reach files and watchers
 	// once nothing happens any more: a lost session, say, is read again over 5 s.
@@ -45,6 +47,7 @@ func soakFleet() *rig.Fleet {
 // soak is one run.
 type soak struct {
 	progress *report.Progress
+	pause    time.Duration // between two events of a round, and at its end
 	fleet    *rig.Fleet
 	rig      *rig.Rig
 	monitor  *rig.Monitor
@@ -64,6 +67,12 @@ type counts struct{ rounds, updates, joins, kills, restarts, watchers int }
 // watched are the configs that have watchers.
 func (s *soak) watched() []rig.Config { return s.fleet.Configs[:8] }
 
+func newSoak(stderr io.Writer, pause time.Duration) *soak {
+	return &soak{progress: report.NewProgress("soak", stderr), pause: pause, fleet: soakFleet(), latest: map[rig.Config]int{}}
+}
+
+// run returns an error if anything went wrong. Whether something has grown is
+// another question.
 func (s *soak) run(ctx context.Context, binary string, period time.Duration) (err error) {
 	s.progress.Step("starting ZooKeeper, S3 and a monitor")
 	if s.rig, err = rig.Start(ctx, binary, rig.MemoryS3); err != nil {
@@ -99,7 +108,7 @@ func (s *soak) run(ctx context.Context, binary string, period time.Duration) (er
 		s.read.Add(read)
 		err = errors.Join(err, stopErr)
 	}
-	return errors.Join(err, s.read.Wrong(), s.grown())
+	return errors.Join(err, s.read.Wrong())
 }
 
 // startUsers starts the processes that use the files all the time. They must be
@@ -184,14 +193,14 @@ func (s *soak) events(ctx context.Context) error {
 	}
 	steps = append(steps, func(context.Context) error { return others.Stop() }, s.killWorker)
 	for _, step := range steps {
-		if err := rig.Sleep(ctx, betweenEvents); err != nil {
+		if err := rig.Sleep(ctx, s.pause); err != nil {
 			return err
 		}
 		if err := step(ctx); err != nil {
 			return err
 		}
 	}
-	return rig.Sleep(ctx, betweenEvents)
+	return rig.Sleep(ctx, s.pause)
 }
 
 func (s *soak) restartZooKeeper(ctx context.Context) error {
@@ -277,5 +286,5 @@ func (s *soak) settle(ctx context.Context) error {
 			return err
 		}
 	}
-	return rig.Sleep(ctx, betweenEvents)
+	return rig.Sleep(ctx, s.pause)
 }

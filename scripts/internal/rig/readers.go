@@ -158,7 +158,8 @@ func readLoop(ctx context.Context, args []string, out io.Writer) error {
 	}
 	var report Report
 	buffer := make([]byte, size+wordSize)
-	for ctx.Err() == nil {
+	for ended := false; !ended; {
+		ended = ctx.Err() != nil // after one more read
 		if pause > 0 {
 			_ = Sleep(ctx, pause)
 		}
@@ -191,7 +192,8 @@ func statLoop(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	var report Report
-	for i := 0; ctx.Err() == nil; i++ {
+	for i, ended := 0, false; !ended; i++ {
+		ended = ctx.Err() != nil
 		path := args[1+i%len(args[1:])]
 		var st unix.Stat_t
 		start := monotonic()
@@ -204,7 +206,7 @@ func statLoop(ctx context.Context, args []string, out io.Writer) error {
 		case st.Size != size:
 			report.note(&report.Torn, "stat %s: %d bytes, not %d", path, st.Size, size)
 		}
-		if i%100 == 0 { // leave the machine to the readers
+		if i%10 == 9 { // leave the machine to the readers
 			_ = Sleep(ctx, time.Millisecond)
 		}
 	}
@@ -219,7 +221,8 @@ func listLoop(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	var report Report
-	for ctx.Err() == nil {
+	for ended := false; !ended; {
+		ended = ctx.Err() != nil
 		start := monotonic()
 		// It isn't ended with ctx, which would be taken for a failure.
 		listing, err := exec.CommandContext(context.WithoutCancel(ctx), "ls", "-l", dir).CombinedOutput()
@@ -250,7 +253,8 @@ func holdLoop(ctx context.Context, args []string, out io.Writer) error {
 	defer func() { _ = unix.Close(fd) }()
 	var report Report
 	buffer := make([]byte, size+wordSize)
-	for opened := -1; ctx.Err() == nil; {
+	for opened, ended := -1, false; !ended; {
+		ended = ctx.Err() != nil
 		start := monotonic()
 		err := unix.Fadvise(fd, 0, 0, unix.FADV_DONTNEED)
 		length := 0

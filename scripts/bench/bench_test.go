@@ -1,0 +1,123 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/kingpinfs/kingpin/scripts/internal/rig"
+)
+
+func TestMain(m *testing.M) {
+	if code, ok := rig.RunRole(); ok {
+		os.Exit(code)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// What is quick to measure is measured.
+func TestQuickRun(t *testing.T) {
+	binary := filepath.Join(t.TempDir(), "kingpin")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../../cmd/kingpin")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if output, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("building kingpin: %v\n%s", err, output)
+	}
+	var stdout strings.Builder
+	args := []string{"--binary", binary, "--quick", "--only", "reads,updates", "--output", "json"}
+	if code := run(t.Context(), args, &stdout, t.Output()); code != 0 {
+		t.Fatalf("exit code %d\n%s", code, &stdout)
+	}
+	var rows []row
+	if err := json.Unmarshal([]byte(stdout.String()), &rows); err != nil {
+		t.Fatalf("%v\n%s", err, &stdout)
+	}
+	if len(rows) != 6 {
+		t.Fatalf("%d rows, not 6:\n%s", len(rows), &stdout)
+	}
+	for _, r := range rows[1:] {
+		if r.Measured.Value <= 0 || r.Baseline.Value <= 0 || r.Ratio == nil || r.Measured.Unit != "s" {
+			t.Errorf("%q wasn't measured: %+v", r.What, r)
+		}
+	}
+	if rows[0].Measured.Value != 0 {
+		t.Errorf("reading cached files took %v messages", rows[0].Measured.Value)
+	}
+}
+
+func TestOptionsThatAreWrong(t *testing.T) {
+	for _, args := range [][]string{
+		{"--only", "reads,nothing"}, {"--output", "xml"}, {"--nothing"}, {"reads"},
+	} {
+		var stderr strings.Builder
+		if code := run(t.Context(), args, &strings.Builder{}, &stderr); code != 2 || stderr.Len() == 0 {
+			t.Errorf("%q: exit code %d, and says %q", args, code, &stderr)
+		}
+	}
+}
+
+func TestBinaryThatIsMissing(t *testing.T) {
+	var stderr strings.Builder
+	code := run(t.Context(), []string{"--binary", filepath.Join(t.TempDir(), "kingpin"), "--only", "reads"}, &strings.Builder{}, &stderr)
+	if code != 1 || !strings.Contains(stderr.String(), "make build") {
+		t.Errorf("exit code %d, and says %q", code, &stderr)
+	}
+}
+
+func TestTable(t *testing.T) {
+	var b table
+	b.add("kills", "failed", count(0), nil).goal("0", true)
+	b.add("reads", "p50", nanoseconds(1500), nanoseconds(1000)).ratioGoal(1.2)
+	b.add("memory", "RSS", size(12_345_678), nil)
+	b.add("rest", "switches", perSecond(6), perSecond(4))
+	var out strings.Builder
+	if err := b.print(&out, false); err != nil {
+		t.Fatal(err)
+	}
+	want := `what      measured  baseline  ratio  goal    met
+p50        1.50 µs   1.00 µs  1.50×  ≤ 1.2×  NO
+RSS        12.3 MB         –      –  –       –
+switches    6.00/s    4.00/s  1.50×  –       –
+failed           0         –      –  0       yes
+`
+	if out.String() != want {
+		t.Errorf("printed\n%s\nnot\n%s", &out, want)
+	}
+}
+
+func TestQuantities(t *testing.T) {
+	for want, q := range map[string]*quantity{
+		"–": nil, "1.50 µs": seconds(1500), "123 µs": seconds(123_456), "12.3 ms": seconds(12_345_678),
+		"2.00 s": seconds(2 * time.Second), "7": count(7), "0.50/s": perSecond(0.5),
+	} {
+		if got := q.String(); got != want {
+			t.Errorf("%+v is written %q, not %q", q, got, want)
+		}
+	}
+	for want, n := range map[string]int{"7": 7, "999": 999, "1,000": 1000, "1,234,056": 1234056} {
+		if got := thousands(n); got != want {
+			t.Errorf("%d is written %q, not %q", n, got, want)
+		}
+	}
+}
+
+func TestParseBenchmarks(t *testing.T) {
+	got := parseBenchmarks(`goos: linux
+BenchmarkPublish/plain/read=true-2  	    5000	    229000 ns/op
+BenchmarkPublish/fuse/read=true-2   	    2000	    568123.5 ns/op	  10 B/op
+BenchmarkPublish/fuse/read=true-2   	    2000	    570000 ns/op
+PASS
+ok  	github.com/kingpinfs/kingpin/fs	9.1s
+`)
+	want := map[string][]time.Duration{publishedPlain: {229000}, publishedByFUSE: {568123, 570000}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
