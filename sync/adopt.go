@@ -23,15 +23,14 @@ import (
 //     any record that came later. An end that is torn is another matter: then the
 //     power may have failed before the flush, and a file without a record may be
 //     torn as well;
-//   - in a Takeover, because readers see them.
+//   - when readers see them, because the mount has outlived the process that served
+//     it; the disk of the state may have been full.
 //
-// A file that is not what its record says is never adopted, but in a Takeover.
+// A file that is not what its record says is adopted for the last reason alone.
 
 // adopt adopts what is to be, and returns the records of it.
 func (e *Engine) adopt(p past) []record {
-	if p.good > 0 && !p.holes && !e.cfg.Takeover {
-		return nil
-	}
+	all := p.good == 0 || p.holes
 	recorded := make(map[key]bool, len(p.records))
 	for _, r := range p.records {
 		switch r.Kind {
@@ -47,7 +46,7 @@ func (e *Engine) adopt(p past) []record {
 	for _, t := range []metaconfig.Type{metaconfig.Config, metaconfig.Serverset} {
 		for _, name := range e.cfg.Sink.Leftovers(t) {
 			k := fileKey(t, name)
-			if recorded[k] {
+			if recorded[k] || !all && !e.cfg.Sink.Serves(t, name) {
 				continue
 			}
 			if it := e.adoptFile(k, p.damaged > 0); it != nil {

@@ -370,8 +370,10 @@ func TestTakeover(t *testing.T) {
 		b.sink.disk[keyX] = []byte("x2")
 		b.sink.disk[keyS] = []byte(lines(hosts(1, 4)))
 		b.sink.disk[newer] = []byte("n1")
-		b.cfg.Takeover = true
+		b.sink.disk[keyForeign] = []byte("hands off")
+		b.sink.seen = map[key]bool{keyX: true, keyS: true, newer: true}
 		b.start()
+		b.wantNone(keyForeign) // readers don't see it
 		b.wantFound(keyX, "x2")
 		b.wantFound(keyS, lines(hosts(1, 4)))
 		b.wantFound(newer, "n1")

@@ -61,9 +61,12 @@ type Status struct {
 // concurrently. A Sink must not call the Engine.
 type Sink interface {
 	// Leftovers returns the names of all that lies in the place of the files of
-	// a type and is neither served nor has been removed. Not all of it need be
-	// files that Read can read.
+	// a type, or that readers see, and has been neither adopted nor published
+	// nor removed. Not all of it need be files that Read can read.
 	Leftovers(t metaconfig.Type) []string
+	// Serves says whether readers see a file. They do before it is adopted, if
+	// its mount has outlived the process that served it.
+	Serves(t metaconfig.Type, name string) bool
 	// Read returns what an earlier process left of a file, with the time that
 	// stat shows; an error that is io/fs.ErrNotExist if it left nothing.
 	Read(t metaconfig.Type, name string) (content []byte, modTime time.Time, err error)
@@ -96,10 +99,6 @@ type Config struct {
 	Sink         Sink
 	StateDir     string
 
-	// Takeover says that readers see now what the Sink's Read returns, because
-	// the mount has outlived the process that served it. Then it is adopted
-	// even where the saved state doesn't know it, as after a full disk.
-	Takeover bool
 	// Resync is how long until everything is read again without a reason.
 	// 0 means 30 minutes; each interval is varied by a tenth.
 	Resync time.Duration

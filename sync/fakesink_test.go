@@ -22,6 +22,8 @@ type fakeSink struct {
 	t *testing.T
 	// disk is what survives a restart; other sinks of the same box share it.
 	disk map[key][]byte
+	// seen are the files on disk that readers see before they are adopted.
+	seen map[key]bool
 
 	mu           sync.Mutex // guards all below
 	files        map[key]*fakeFile
@@ -99,6 +101,14 @@ func (s *fakeSink) Leftovers(t metaconfig.Type) []string {
 		}
 	}
 	return names
+}
+
+// Serves implements Sink.
+func (s *fakeSink) Serves(t metaconfig.Type, name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k := fileKey(t, name)
+	return s.seen[k] || s.file(k).entry != nil
 }
 
 // diskTime is when every file was written that no sink has published.

@@ -58,6 +58,7 @@ func (b *box) restore() {
 	b.t.Helper()
 	before := b.sink
 	b.sink = newFakeSink(b.t, before.disk)
+	b.sink.seen = before.seen
 	if b.remembers {
 		b.sink.remember(before)
 	}

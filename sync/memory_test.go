@@ -70,7 +70,8 @@ func (f largeFleet) GetVersion(_ context.Context, ref store.Ref, v store.Version
 // noSink serves nothing.
 type noSink struct{}
 
-func (noSink) Leftovers(metaconfig.Type) []string { return nil }
+func (noSink) Serves(metaconfig.Type, string) bool { return false }
+func (noSink) Leftovers(metaconfig.Type) []string  { return nil }
 func (noSink) Read(metaconfig.Type, string) (content []byte, modTime time.Time, err error) {
 	return nil, time.Time{}, nil
 }

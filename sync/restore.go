@@ -107,7 +107,7 @@ func (e *Engine) restoreFile(r record) bool {
 	serving, ok := r.match(content)
 	switch {
 	case ok:
-	case e.cfg.Takeover:
+	case e.cfg.Sink.Serves(t, r.Name):
 		serving = unknown(content, modTime)
 	default:
 		e.log.Warn("a saved file isn't what was saved and is left out until it has been fetched", "name", r.Name)

@@ -183,7 +183,6 @@ func (w *worker) connect(ctx context.Context) error {
 		Contents:      store.New(w.zk, w.s3, store.Options{MaxContent: int64(w.options.MaxContent)}),
 		Sink:          w.sink,
 		StateDir:      w.options.StateDir,
-		Takeover:      w.configs.shown || w.serversets.shown,
 		Resync:        w.options.Resync,
 		SessionSpread: w.options.SessionSpread,
 		ServersetHold: w.options.ServersetHold,
