@@ -26,6 +26,7 @@ const helperEnv = "KINGPIN_FS_TEST_HELPER"
 var helpers = map[string]func(args []string) error{
 	"read":  readHelper,
 	"serve": serveHelper,
+	"work":  workHelper,
 }
 
 func TestMain(m *testing.M) {

@@ -1,7 +1,6 @@
 package fs
 
 import (
-	"errors"
 	"hash/maphash"
 	"slices"
 	"time"
@@ -119,12 +118,10 @@ func (v *Volume) copy(name string, change func() error) error {
 	return nil
 }
 
-// compareCopies finds the plain files that a predecessor couldn't change.
+// compareCopies brings the plain files up to date that a predecessor couldn't
+// change, or not any more.
 func (v *Volume) compareCopies() {
-	v.life.RLock()
-	names := v.tree.names()
-	v.life.RUnlock()
-	for _, name := range names {
+	for _, name := range v.Names() {
 		if v.closing.Load() {
 			return
 		}
@@ -132,10 +129,12 @@ func (v *Volume) compareCopies() {
 		if err != nil {
 			return
 		}
-		if now := v.tree.versionOf(v.tree.directory(sub), base); now != nil && !v.plain.has(sub, base, now.modTime, int64(now.size)) {
-			v.copies.putOff(name, errors.New("an earlier process couldn't change it"))
-		}
+		now := v.tree.versionOf(v.tree.directory(sub), base)
+		same := now == nil || v.plain.has(sub, base, now.modTime, int64(now.size))
 		done()
+		if !same {
+			v.tryCopy(name)
+		}
 	}
 }
 
