@@ -58,8 +58,8 @@ demo: deps-demo build ## Start ZooKeeper, S3 and a monitor here and walk through
 .PHONY: deps-demo deps deps-lint
 deps-demo: ## Install what the demo needs: Debian's zookeeper and fuse3
 	@scripts/deps zookeeper fuse3
-deps: deps-demo .tools/versitygw-$(VERSITYGW_VERSION) ## Install what the tests need: the demo's, a C compiler, an S3 server
-	@scripts/deps gcc
+deps: deps-demo .tools/versitygw-$(VERSITYGW_VERSION) ## Install what the tests need: the demo's, a C compiler, programs that watch files, an S3 server
+	@scripts/deps gcc inotify-tools python3-watchdog
 deps-lint: .tools/golangci-lint-$(GOLANGCI_LINT_VERSION) ## Install the linters
 
 # The stamps name the version, so that a new one is installed over the old.
