@@ -187,6 +187,7 @@ func (l *life) handle(m message) error {
 		return l.show()
 	case sayReady:
 		l.ready(m.Ready)
+		giveMemoryBack()
 	case sayWake:
 		if k := l.wakers[m.Volume]; k != nil && m.Wakeup != nil {
 			k.add(wakeRequest{l.worker, m.ID, *m.Wakeup})

@@ -34,6 +34,7 @@ type worker struct {
 	zk         *zkconn.Conn
 	s3         *s3blob.Client
 	engine     *kpsync.Engine
+	memory     tidier
 	admin      *admin.Server
 }
 
@@ -166,6 +167,7 @@ const s3Silence = 10 * time.Second
 // connect makes the parts that lead from the backends to the volumes, and
 // restores what was served last. It waits for no backend.
 func (w *worker) connect(ctx context.Context) error {
+	limitGarbage(garbageWhileLoading)
 	zkConfig, err := w.options.Fleet.ZooKeeper.config(w.log)
 	if err != nil {
 		return err
@@ -177,6 +179,7 @@ func (w *worker) connect(ctx context.Context) error {
 		return err
 	}
 	w.sink = newFileSink(w.configs.Volume, w.serversets.Volume, w.log)
+	w.sink.flushed = w.memory.worked
 	w.engine = kpsync.New(kpsync.Config{
 		Dependencies:  w.options.Dependencies,
 		ZooKeeper:     w.zk,
@@ -194,6 +197,7 @@ func (w *worker) connect(ctx context.Context) error {
 }
 
 func (w *worker) disconnect() {
+	w.memory.close()
 	w.zk.Close()
 	w.s3.Close()
 }

@@ -21,6 +21,7 @@ type fileSink struct {
 	serversets *kpfs.Volume
 	deciders   *deciderFiles
 	log        *slog.Logger
+	flushed    func() // is called after each Flush; nil: nobody wants to know
 }
 
 var _ kpsync.Sink = (*fileSink)(nil)
@@ -122,6 +123,9 @@ func (s *fileSink) SetStatus(t metaconfig.Type, name string, status kpsync.Statu
 // Flush implements kpsync.Sink.
 func (s *fileSink) Flush() error {
 	err := errors.Join(s.configs.Flush(), s.serversets.Flush())
+	if s.flushed != nil {
+		s.flushed()
+	}
 	if err != nil {
 		return fmt.Errorf("flushing files to disk: %w", err)
 	}

@@ -18,7 +18,10 @@ func (w *worker) announce(ctx context.Context) error {
 		return nil
 	case <-w.engine.Ready():
 	}
-	return w.link.control.send(message{Kind: sayReady, Ready: w.readyLine()})
+	err := w.link.control.send(message{Kind: sayReady, Ready: w.readyLine()})
+	limitGarbage(garbageLater)
+	w.memory.worked()
+	return err
 }
 
 func (w *worker) readyLine() string {
