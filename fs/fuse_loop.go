@@ -134,15 +134,6 @@ func (c *connection) stop() {
 	c.wait()
 }
 
-// close closes the descriptor. If nobody else has it open, the kernel fails every
-// request from then on. No notification may be under way.
-func (c *connection) close() error {
-	if err := unix.Close(c.dev); err != nil {
-		return fmt.Errorf("closing /dev/fuse: %w", err)
-	}
-	return nil
-}
-
 // serve answers requests until the connection ends.
 func (c *connection) serve(b *buffers) {
 	for !c.stopping.Load() {

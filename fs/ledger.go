@@ -389,7 +389,7 @@ func (l *ledger) scan(tail, head int64, found []recovered) error {
 	if err != nil {
 		return fmt.Errorf("mapping the memory of a session: %w", err)
 	}
-	defer unix.Munmap(log)
+	defer func() { _ = unix.Munmap(log) }() // which can't fail
 	for at := tail; at < head; {
 		r, p, err := decodeLedgerRecord(log[at-start:])
 		if err != nil {

@@ -94,7 +94,6 @@ type workers struct {
 	h    *Holding
 	cmd  *exec.Cmd
 	in   io.WriteCloser
-	out  io.Closer
 	all  sync.WaitGroup
 	made int
 }

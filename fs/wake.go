@@ -35,6 +35,7 @@ type waker struct {
 
 	mu      sync.Mutex // guards all below
 	closed  bool
+	telling bool                // of what is not pending any more
 	pending map[string][]uint64 // names that have changed, and the versions that they held and the kernel refers to
 }
 
@@ -69,7 +70,23 @@ func (w *waker) take() (pending map[string][]uint64, upTo uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	pending, w.pending = w.pending, map[string][]uint64{}
+	w.telling = true
 	return pending, w.v.ledger.header.lastID.Load()
+}
+
+// told notes that watchers know of all up to a version.
+func (w *waker) told(upTo uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.telling = false
+	w.v.ledger.header.woken.Store(upTo)
+}
+
+// idle reports whether there is nothing to tell.
+func (w *waker) idle() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return !w.telling && len(w.pending) == 0
 }
 
 // start begins to tell, also of what a predecessor may not have told.
@@ -123,7 +140,7 @@ func (w *waker) run(ctx context.Context) {
 				w.tell(name, olds, watched)
 			}
 		}
-		w.v.ledger.header.woken.Store(upTo)
+		w.told(upTo)
 		rest, cancel := context.WithTimeout(ctx, min(restAfterLook*took, longestRest))
 		<-rest.Done()
 		cancel()

@@ -1,0 +1,223 @@
+package fs
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+)
+
+// serveHolding serves a Holding's session by a volume, as another process would.
+func serveHolding(t *testing.T, h *Holding) *Volume {
+	t.Helper()
+	v := New(Config{Dir: h.cfg.Dir, Holding: h, WhyPlain: "there is no session", Logger: testLogger(t)})
+	check(t, v.Open(t.Context()))
+	check(t, v.Mount(t.Context()))
+	t.Cleanup(func() { check(t, v.Close()) })
+	return v
+}
+
+// show makes a session visible.
+func show(t *testing.T, h *Holding) {
+	t.Helper()
+	check(t, h.Show())
+	refusePolling(t, h.cfg.Dir)
+}
+
+func TestHoldingIsShownWhenItIsServed(t *testing.T) {
+	dir := t.TempDir()
+	check(t, os.WriteFile(filepath.Join(dir, "x"), []byte("plain"), 0o600))
+	h := hold(t, dir)
+	if !h.Connected() || h.Shown() || h.Server() != 0 || h.Gone() != nil {
+		t.Error("a session that nobody has seen or served has been")
+	}
+	wantErr(t, h.Connect(t.Context()), nil, "has a FUSE session already")
+	wantErr(t, h.Wake(Wakeup{To: "x"}), ErrClosed)
+	wantErr(t, h.Probe(t.Context()), ErrClosed)
+	v := serveHolding(t, h)
+	if mode, _ := v.Face(); mode != FUSE || h.Server() != os.Getpid() {
+		t.Errorf("it is served by %s of %d", mode, h.Server())
+	}
+	publish(t, v, "y", entry("y"))
+	wantFile(t, v, "x", "plain")
+	show(t, h)
+	check(t, h.Show())
+	if !h.Shown() {
+		t.Error("it isn't shown")
+	}
+	wantFile(t, v, "y", "y")
+	if _, err := os.Stat(filepath.Join(dir, "x")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("what was beneath: %v", err)
+	}
+	check(t, h.Probe(t.Context()))
+	check(t, v.Close())
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	wantErr(t, h.Probe(ctx), context.DeadlineExceeded, "no answer")
+	check(t, h.Abort()) // ends the wait for the answer as well
+	check(t, h.Abort())
+	wantFile(t, v, "x", "plain")
+}
+
+// After a session has been taken away by force, readers find the plain files, and
+// then another session.
+func TestHoldingConnectsAgain(t *testing.T) {
+	dir := t.TempDir()
+	h := hold(t, dir)
+	v := serveHolding(t, h)
+	show(t, h)
+	publish(t, v, "x", entry("1"))
+	wantFile(t, v, "x", "1")
+	check(t, h.Abort())
+	<-v.Ended()
+	if mode, why := v.Face(); mode != Plain || why == "" || h.Connected() || h.Shown() {
+		t.Errorf("the face is %s (%s) after an abort", mode, why)
+	}
+	wantFile(t, v, "x", "1")
+	publish(t, v, "x", entry("2"))
+	wantFile(t, v, "x", "2")
+	check(t, v.Close())
+
+	check(t, h.Connect(t.Context()))
+	next := serveHolding(t, h)
+	content, modTime, err := next.ReadLast("x")
+	check(t, err)
+	check(t, next.Adopt("x", Entry{Content: content, ModTime: modTime}))
+	show(t, h)
+	wantFile(t, next, "x", "2")
+	publish(t, next, "x", entry("3"))
+	wantFile(t, next, "x", "3")
+	check(t, h.Unmount(t.Context()))
+	wantFile(t, next, "x", "3")
+}
+
+func TestHoldingNoticesWhatOthersDo(t *testing.T) {
+	for name, do := range map[string]func(t *testing.T, dir string){
+		"unmount": func(t *testing.T, dir string) {
+			t.Helper()
+			check(t, unix.Unmount(dir, 0))
+		},
+		"unmount lazily": func(t *testing.T, dir string) {
+			t.Helper()
+			check(t, unix.Unmount(dir, unix.MNT_DETACH))
+		},
+		"unmount by force": func(t *testing.T, dir string) {
+			t.Helper()
+			check(t, unix.Unmount(dir, unix.MNT_FORCE))
+		},
+		"cover": func(t *testing.T, dir string) {
+			t.Helper()
+			check(t, unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			h := hold(t, dir)
+			v := serveHolding(t, h)
+			show(t, h)
+			publish(t, v, "x", entry("x"))
+			wantFile(t, v, "x", "x")
+			gone := h.Gone()
+			do(t, dir)
+			<-gone
+			if err := h.Connect(t.Context()); err != nil {
+				t.Fatalf("another session: %v", err)
+			}
+			if !h.Connected() || h.Shown() {
+				t.Error("another session is shown already")
+			}
+		})
+	}
+}
+
+// What one process holds another goes on with.
+func TestHoldingIsResumed(t *testing.T) {
+	dir := t.TempDir()
+	h := hold(t, dir)
+	v := serveHolding(t, h)
+	show(t, h)
+	publish(t, v, "x", entry("x"))
+	wantFile(t, v, "x", "x")
+	check(t, v.Close())
+	descriptors, err := h.Descriptors()
+	check(t, err)
+	check(t, h.Close())
+	resumed, err := ResumeHolding(HoldingConfig{Dir: dir, Logger: testLogger(t)}, descriptors)
+	check(t, err)
+	t.Cleanup(func() { check(t, resumed.Close()) })
+	if !resumed.Connected() || !resumed.Shown() || resumed.Server() != os.Getpid() {
+		t.Error("the session is lost")
+	}
+	wantErr(t, New(Config{Dir: dir}).Open(t.Context()), ErrInUse)
+	next := serveHolding(t, resumed)
+	wantFile(t, next, "x", "x")
+	publish(t, next, "x", entry("y"))
+	wantFile(t, next, "x", "y")
+	w := newInotify(t)
+	w.watch("root", dir)
+	publish(t, next, "x", entry("z"))
+	w.take("root: MOVED_TO x")
+	check(t, resumed.Unmount(t.Context()))
+	wantFile(t, next, "x", "z")
+}
+
+// What can't be gone on with is taken away.
+func TestHoldingIsNotResumed(t *testing.T) {
+	for name, c := range map[string]struct {
+		spoil func(t *testing.T, h *Holding, cfg *HoldingConfig)
+		want  error
+	}{
+		"of another directory": {func(t *testing.T, _ *Holding, cfg *HoldingConfig) {
+			t.Helper()
+			cfg.Dir = t.TempDir()
+		}, nil},
+		"with another program's memory": {func(t *testing.T, h *Holding, _ *HoldingConfig) {
+			t.Helper()
+			h.session.ledger.header.format++
+		}, errLedger},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			h := hold(t, dir)
+			serveHolding(t, h)
+			show(t, h)
+			descriptors, err := h.Descriptors()
+			check(t, err)
+			cfg := h.cfg
+			c.spoil(t, h, &cfg)
+			_, err = ResumeHolding(cfg, descriptors)
+			wantErr(t, err, c.want, dir)
+			if p, err := look(dir); err != nil || p.mount.Type == mountType {
+				t.Errorf("the mount is left: %+v, %v", p, err)
+			}
+		})
+	}
+	if _, err := ResumeHolding(HoldingConfig{Dir: t.TempDir()}, nil); err == nil {
+		t.Error("a holding of nothing is resumed")
+	}
+}
+
+func TestCheckProtocol(t *testing.T) {
+	init := func(minor uint32, flags uint64) []byte {
+		b := make([]byte, requestHeader)
+		for _, field := range []uint32{7, minor, 1 << 17, uint32(flags), uint32(flags >> 32)} {
+			b = binary.NativeEndian.AppendUint32(b, field)
+		}
+		return append(b, make([]byte, 44)...)
+	}
+	const extended = 1 << 30
+	check(t, checkProtocol(init(40, extended|fuse.CAP_HAS_RESEND)))
+	check(t, checkProtocol(init(46, extended|fuse.CAP_HAS_RESEND)))
+	for _, request := range [][]byte{
+		init(39, extended|fuse.CAP_HAS_RESEND), init(40, extended), init(40, fuse.CAP_HAS_RESEND), init(31, 0),
+	} {
+		wantErr(t, checkProtocol(request), nil, "Linux 6.9")
+	}
+	wantErr(t, checkProtocol(init(40, 0)[:50]), nil, "only 50 bytes")
+}
