@@ -22,6 +22,10 @@ type HoldingConfig struct {
 	DirMode iofs.FileMode
 	// FSName is what /proc/mounts shows as the mount's source; "" means kingpin.
 	FSName string
+	// Orphaned tells ResumeHolding that nobody holds what is resumed: a copy of
+	// the mount is taken of what is seen, if it isn't among the descriptors, and a
+	// session that can't be gone on with is taken away.
+	Orphaned bool
 	// Logger gets what an administrator should know; nil means slog's default.
 	Logger *slog.Logger
 }
@@ -74,7 +78,9 @@ type Descriptor struct {
 
 // ToServe reports whether a process needs the descriptor that only serves, and
 // leaves Show, Probe and Wake to another. It had better not have the others: the
-// session lasts as long as anybody has its mount open.
+// session lasts as long as anybody has its mount open. Nor had a service manager
+// that keeps descriptors: systemd looks at each with fstat, and at the mount that
+// asks whoever serves it, for whom it may then wait instead of starting him.
 func (d Descriptor) ToServe() bool { return d.Name != descMount }
 
 // The names of descriptors.
@@ -206,11 +212,7 @@ func (h *Holding) show() error {
 	if err := unix.MoveMount(s.mount, "", h.root, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH); err != nil {
 		return err
 	}
-	private, err := unix.OpenTree(s.mount, "", unix.AT_EMPTY_PATH|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
-	if err == nil {
-		writable := unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY}
-		err = unix.MountSetattr(private, "", unix.AT_EMPTY_PATH, &writable)
-	}
+	private, err := copyMount(s.mount, "")
 	var seen place
 	if err == nil {
 		seen, err = look(h.path)
@@ -219,6 +221,9 @@ func (h *Holding) show() error {
 		err = errors.New("something else was mounted over it at once")
 	}
 	if err != nil {
+		if private >= 0 {
+			_ = unix.Close(private)
+		}
 		return errors.Join(err, h.end(unix.MNT_FORCE|unix.MNT_DETACH))
 	}
 	h.mu.Lock()
@@ -227,6 +232,21 @@ func (h *Holding) show() error {
 	_ = unix.Close(s.mount)
 	s.mount, h.at = private, seen
 	return nil
+}
+
+// copyMount returns a copy of a mount that nobody else sees, and through which
+// files can be renamed. It asks the filesystem nothing.
+func copyMount(at int, path string) (int, error) {
+	private, err := unix.OpenTree(at, path, unix.AT_EMPTY_PATH|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err != nil {
+		return -1, fmt.Errorf("copying a mount: %w", err)
+	}
+	writable := unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY}
+	if err := unix.MountSetattr(private, "", unix.AT_EMPTY_PATH, &writable); err != nil {
+		unix.Close(private)
+		return -1, fmt.Errorf("making a copy of a mount writable: %w", err)
+	}
+	return private, nil
 }
 
 // isOurs reports whether a place is the root of a mount of the session.
@@ -506,7 +526,7 @@ func (h *Holding) resume(root int, fds map[string]int) error {
 		return err
 	}
 	if dir, err := resolve(h.cfg.Dir); err != nil || dir != under.path {
-		return errors.Join(fmt.Errorf("the descriptors are of %q", under.path), abandon(under.path, fds), err)
+		return errors.Join(fmt.Errorf("the descriptors are of %q", under.path), h.abandon(under.path, fds), err)
 	}
 	h.path, h.lock = under.path, &dirLock{file: -1}
 	dev, hasDev := fds[descDev]
@@ -518,11 +538,17 @@ func (h *Holding) resume(root int, fds map[string]int) error {
 	if hasDev && hasLedger {
 		l, err := attachLedger(memory)
 		if err != nil {
-			return errors.Join(err, abandon(under.path, fds))
+			return errors.Join(err, h.abandon(under.path, fds))
 		}
 		h.session = &session{dev: dev, mount: mount, ledger: l}
 		if seen, err := look(h.path); err == nil && h.isOurs(seen) {
 			h.at = seen
+		}
+		if h.cfg.Orphaned && !hasMount {
+			if err := h.regain(); err != nil {
+				_ = unix.Munmap(l.mem)
+				return errors.Join(err, h.abandon(under.path, fds))
+			}
 		}
 	}
 	h.root = root
@@ -532,18 +558,47 @@ func (h *Holding) resume(root int, fds map[string]int) error {
 	return nil
 }
 
-// abandon takes away the mount of a session that can't be gone on with.
-func abandon(path string, fds map[string]int) error {
-	mount, ok := fds[descMount]
-	if !ok {
-		return nil // whoever has it sees to it
+// regain makes up for a private mount that nobody has any more. A session that
+// isn't seen has ended with it, and is given up.
+func (h *Holding) regain() error {
+	s := h.session
+	if h.at == (place{}) {
+		h.session = nil
+		_ = s.close()
+		return nil
 	}
-	seen, err := look(path)
-	if err != nil || seen.mount.Type != mountType || !seen.atRoot() {
+	private, err := copyMount(unix.AT_FDCWD, h.path)
+	if err != nil {
 		return err
 	}
-	device, err := deviceOf(mount)
-	if err != nil || seen.mount.Device != fmt.Sprintf("0:%d", device) {
+	if device, err := deviceOf(private); err != nil || device != s.ledger.header.device {
+		unix.Close(private)
+		return errors.Join(errors.New("something else was mounted over it"), err)
+	}
+	s.mount = private
+	return nil
+}
+
+// abandon takes away the mount of a session that can't be gone on with, if it is
+// ours to do so.
+func (h *Holding) abandon(path string, fds map[string]int) error {
+	var device uint32
+	var err error
+	mount, hasMount := fds[descMount]
+	memory, hasLedger := fds[descLedger]
+	switch {
+	case hasMount:
+		device, err = deviceOf(mount)
+	case hasLedger && h.cfg.Orphaned:
+		device, err = ledgerDevice(memory)
+	default:
+		return nil // whoever has the mount sees to it
+	}
+	if err != nil {
+		return err
+	}
+	seen, err := look(path)
+	if err != nil || seen.mount.Type != mountType || !seen.atRoot() || seen.mount.Device != fmt.Sprintf("0:%d", device) {
 		return err
 	}
 	return unmount(path, unix.MNT_FORCE|unix.MNT_DETACH)

@@ -50,7 +50,8 @@ type extent struct {
 }
 
 // ledgerHeader lies at the beginning. A successor must agree about its layout,
-// and that of slots and records: ledgerFormat says which it is.
+// and that of slots and records: ledgerFormat says which it is. All formats agree
+// about the fields up to device.
 type ledgerHeader struct {
 	magic  uint64
 	format uint32
@@ -171,6 +172,20 @@ func attachLedger(fd int) (*ledger, error) {
 		return nil, err
 	}
 	return l, nil
+}
+
+// ledgerDevice returns the minor number of the device of a session's mount from
+// its ledger, of whatever format.
+func ledgerDevice(fd int) (uint32, error) {
+	var header [unsafe.Offsetof(ledgerHeader{}.device) + 4]byte
+	n, err := unix.Pread(fd, header[:], 0)
+	if err != nil {
+		return 0, fmt.Errorf("reading the memory of a session: %w", err)
+	}
+	if n < len(header) || binary.NativeEndian.Uint64(header[:]) != ledgerMagic {
+		return 0, errLedger
+	}
+	return binary.NativeEndian.Uint32(header[len(header)-4:]), nil
 }
 
 // close unmaps the ledger and closes the descriptor.

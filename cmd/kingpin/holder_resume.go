@@ -28,6 +28,7 @@ func (h *holder) resume(v *held, config kpfs.HoldingConfig, stored map[string]*o
 	if len(descriptors) == 0 {
 		return nil, nil
 	}
+	config.Orphaned = true
 	holding, err := kpfs.ResumeHolding(config, descriptors)
 	if err != nil {
 		h.log.Warn("the mount that the service manager kept can't be taken over: a new one is made", "dir", v.dir, "error", err)

@@ -133,7 +133,7 @@ func (h *held) store() {
 	descriptors, err := h.holding.Descriptors()
 	for _, d := range descriptors {
 		name := storeName(h.name, d.Name)
-		if err == nil {
+		if err == nil && d.ToServe() {
 			err = sdnotify.Store(name, d.File)
 			h.stored = append(h.stored, name)
 		}

@@ -87,6 +87,7 @@ func (s *SystemdService) Start() {
 		s.tb.Fatal("the service is started while it runs")
 	}
 	s.sweep()
+	s.inbox.look(s.tb)
 	cmd := s.cfg.Command()
 	if cmd.Env == nil {
 		cmd.Env = os.Environ()

@@ -233,6 +233,27 @@ func (b *inbox) handOut(tb testing.TB) (names []string, files []*os.File) {
 	return names, files
 }
 
+// look does what daemon-reload may do at any time, and so while the service is
+// down: it looks at all that is stored. The test fails if that has to wait.
+func (b *inbox) look(tb testing.TB) {
+	tb.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, s := range b.store {
+		looked := make(chan struct{})
+		go func() {
+			defer close(looked)
+			// What the kernel happens to know by now doesn't count.
+			_ = unix.Statx(s.fd, "", unix.AT_EMPTY_PATH|unix.AT_STATX_FORCE_SYNC, 0, new(unix.Statx_t)) // any answer is one
+		}()
+		select {
+		case <-looked:
+		case <-time.After(systemdPatience):
+			tb.Fatalf("systemd would wait for ever when it looks at %q, which is stored", s.name)
+		}
+	}
+}
+
 func duplicate(tb testing.TB, s storedFile) *os.File {
 	tb.Helper()
 	fd, err := unix.FcntlInt(uintptr(s.fd), unix.F_DUPFD_CLOEXEC, 3)
