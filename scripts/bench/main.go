@@ -99,7 +99,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	err = b.measure(ctx)
 	b.progress.End()
 	if ctx.Err() != nil {
-		fmt.Fprintln(stderr, "bench: interrupted")
+		fmt.Fprintln(stderr, "bench: interrupted:", err)
 		return 1
 	}
 	// What was measured before something failed is worth seeing.

@@ -55,7 +55,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	err := s.run(ctx, *binary, *period)
 	s.progress.End()
 	if ctx.Err() != nil {
-		fmt.Fprintln(stderr, "soak: interrupted")
+		fmt.Fprintln(stderr, "soak: interrupted:", err)
 		return 1
 	}
 	err = errors.Join(err, s.grown(), s.print(stdout))
