@@ -30,7 +30,7 @@ func limitGarbage(percent int) {
 const (
 	// calmTime is how long nothing must have been done until memory is given
 	// back.
-	calmTime = 2 * time.Second
+	calmTime = time.Second
 	// worthTidying is how many bytes must have been allocated since the last
 	// time, so that a process that does little does not do that instead.
 	worthTidying = 8 << 20

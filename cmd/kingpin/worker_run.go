@@ -179,7 +179,7 @@ func (w *worker) connect(ctx context.Context) error {
 		return err
 	}
 	w.sink = newFileSink(w.configs.Volume, w.serversets.Volume, w.log)
-	w.sink.flushed = w.memory.worked
+	w.sink.worked = w.memory.worked
 	w.engine = kpsync.New(kpsync.Config{
 		Dependencies:  w.options.Dependencies,
 		ZooKeeper:     w.zk,

@@ -21,7 +21,7 @@ type fileSink struct {
 	serversets *kpfs.Volume
 	deciders   *deciderFiles
 	log        *slog.Logger
-	flushed    func() // is called after each Flush; nil: nobody wants to know
+	worked     func() // is called after each Publish; nil: nobody wants to know
 }
 
 var _ kpsync.Sink = (*fileSink)(nil)
@@ -86,6 +86,9 @@ func (s *fileSink) Disown(t metaconfig.Type, name string) {
 
 // Publish implements kpsync.Sink.
 func (s *fileSink) Publish(t metaconfig.Type, name string, e kpsync.Entry) error {
+	if s.worked != nil {
+		defer s.worked()
+	}
 	if err := s.volume(t).Publish(name, newEntry(e)); errors.Is(err, kpfs.ErrName) {
 		return &store.Error{Op: "serving", Subject: name, Kind: store.Invalid, Err: err}
 	} else if err != nil {
@@ -123,9 +126,6 @@ func (s *fileSink) SetStatus(t metaconfig.Type, name string, status kpsync.Statu
 // Flush implements kpsync.Sink.
 func (s *fileSink) Flush() error {
 	err := errors.Join(s.configs.Flush(), s.serversets.Flush())
-	if s.flushed != nil {
-		s.flushed()
-	}
 	if err != nil {
 		return fmt.Errorf("flushing files to disk: %w", err)
 	}
