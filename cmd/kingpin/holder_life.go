@@ -17,6 +17,7 @@ type life struct {
 	end    ending
 
 	messages <-chan message // the worker's; nil when there are no more
+	serveBy  *alarm         // when it must serve, if readers wait for it
 	serving  chan struct{}  // closed when it serves the mounts
 	beats    chan error     // whether it answers; see watchBeats
 	pongs    chan struct{}  // one slot
@@ -39,12 +40,12 @@ func (s *supervisor) live(ctx context.Context) (ending, error) {
 		return ending{}, err
 	}
 	if err != nil {
-		return ending{how: err.Error(), code: -1}, nil
+		return ending{how: err.Error(), code: killed}, nil
 	}
 	defer w.leave()
 	l := &life{
 		supervisor: s, worker: w, messages: w.messages, end: ending{pid: w.Pid},
-		serving: make(chan struct{}), beats: make(chan error), pongs: make(chan struct{}, 1),
+		serveBy: newAlarm(), serving: make(chan struct{}), beats: make(chan error), pongs: make(chan struct{}, 1),
 	}
 	err = l.run(ctx)
 	l.end.lasted = time.Since(w.started)
@@ -94,12 +95,10 @@ func (l *life) run(ctx context.Context) error {
 	defer stopped.stop()
 	retry := newAlarm()
 	defer retry.stop()
-	serve := newAlarm()
-	defer serve.stop()
+	defer l.serveBy.stop()
 	if l.isWaitedFor() {
-		serve.at(l.serveLimit())
+		l.serveBy.at(l.serveLimit())
 	}
-	served := l.serving
 	for {
 		retry.at(l.nextRetry())
 		select {
@@ -117,11 +116,7 @@ func (l *life) run(ctx context.Context) error {
 				l.finish(false)
 				return err
 			}
-		case <-served:
-			served = nil
-			serve.stop()
-			l.endStandIn()
-		case <-serve.c():
+		case <-l.serveBy.c():
 			l.kill("it didn't serve in time")
 		case err := <-l.beats:
 			if err == nil {
@@ -182,6 +177,8 @@ func (l *life) handle(m message) error {
 		if !l.end.served {
 			l.end.served = true
 			close(l.serving)
+			l.serveBy.stop()
+			l.endStandIn()
 		}
 	case sayLoaded:
 		return l.show()
@@ -260,8 +257,10 @@ func (l *life) kill(why string) {
 // bury finds out how the worker ended. The error is that of a first worker that
 // can't do its work.
 func (l *life) bury() error {
-	l.lastWords()
-	how, code := l.worker.exited()
+	grace := make(chan struct{})
+	defer time.AfterFunc(exitGrace, func() { close(grace) }).Stop()
+	l.lastWords(grace)
+	how, code := l.worker.exited(grace)
 	if l.failure != nil {
 		how = l.failure.text
 	}
@@ -269,11 +268,11 @@ func (l *life) bury() error {
 		how = l.end.how + "; " + how
 	}
 	l.end.how, l.end.code = how, code
-	if (!l.end.served || !l.end.loaded && code >= 0) && l.program.distrust(l.worker.path, l.worker.file) {
+	if (!l.end.served || !l.end.loaded && code >= exitDone) && l.program.distrust(l.worker.path, l.worker.file) {
 		l.log.Warn("what is installed didn't come to serve: the next worker runs the build that the holder runs, until another is installed", "path", l.worker.path)
 	}
 	switch {
-	case l.worked || code < 0:
+	case l.worked || code < exitDone:
 		return nil
 	case l.failure != nil:
 		return l.failure
@@ -281,20 +280,18 @@ func (l *life) bury() error {
 	return fmt.Errorf("the worker ended before it served anything: %s", how)
 }
 
-// lastWords hears what the worker said before it died.
-func (l *life) lastWords() {
-	timeout := time.NewTimer(exitGrace)
-	defer timeout.Stop()
+// lastWords hears what the worker said before it died, but for what it wanted.
+func (l *life) lastWords(grace <-chan struct{}) {
 	for {
 		select {
 		case m, ok := <-l.messages:
 			if !ok {
 				return
 			}
-			if m.Kind == sayFailed {
-				l.failure = &workerError{m.Error, m.Code}
+			if m.Kind == sayServing || m.Kind == sayReady || m.Kind == sayFailed {
+				_ = l.handle(m) // none of these fails
 			}
-		case <-timeout.C:
+		case <-grace:
 			return
 		}
 	}

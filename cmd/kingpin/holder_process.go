@@ -174,19 +174,24 @@ func (w *process) isStopped() bool {
 }
 
 // exitGrace is how long a dead worker's last words and its exit code are waited
-// for. They are there at once, unless a thread of it can't end.
+// for, both together. They are there at once, unless a thread of it can't end:
+// then readers are waiting for its successor.
 const exitGrace = 5 * time.Millisecond
 
-// exited tells how a dead worker ended. code is its exit code, or -1 if a signal
-// ended it, or if that can't be told yet.
-func (w *process) exited() (how string, code int) {
-	timeout := time.NewTimer(exitGrace)
-	defer timeout.Stop()
+// Exit codes of those who haven't exited.
+const (
+	killed   = -1 // by a signal
+	isEnding = -2 // and can't be asked yet
+)
+
+// exited tells how a dead worker ended, and its exit code. It waits until grace
+// is closed at most.
+func (w *process) exited(grace <-chan struct{}) (how string, code int) {
 	select {
 	case <-w.reaped:
-		return w.state.String(), w.state.ExitCode()
-	case <-timeout.C:
-		return "signal: killed, but a thread of it can't end before what it waits for is answered", -1
+		return w.state.String(), w.state.ExitCode() // killed, if it was
+	case <-grace:
+		return "it has ended, but for a thread that can't before what it waits for is answered", isEnding
 	}
 }
 

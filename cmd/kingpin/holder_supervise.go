@@ -142,7 +142,7 @@ func (s *supervisor) runWakers() (end func()) {
 type ending struct {
 	pid      int
 	how      string
-	code     int // its exit code; -1 if it was killed
+	code     int // its exit code, killed or isEnding
 	lasted   time.Duration
 	served   bool
 	loaded   bool
@@ -161,9 +161,9 @@ func (s *supervisor) judge(end ending) (why string) {
 		if s.hangs > 1 {
 			return "two workers in a row have ceased to answer"
 		}
-	case !end.served, end.code >= 0 && end.lasted < s.pace.proven:
+	case !end.served, end.code >= exitDone && end.lasted < s.pace.proven:
 		s.strikes++
-	default:
+	case end.code != isEnding:
 		s.strikes = 0
 	}
 	if s.strikes >= s.pace.strikes {

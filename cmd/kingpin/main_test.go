@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -15,6 +16,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if plays := os.Getenv(playVariable); plays != "" {
+		os.Exit(playWorker(plays))
+	}
 	testscript.Main(m, map[string]func(){"kingpin": main})
 }
 
