@@ -54,7 +54,10 @@ func (b *bench) measureKills(ctx context.Context, m *rig.Monitor, fleet *rig.Fle
 	const most = 150 * time.Millisecond
 	b.table.add("kills", "longest open+read+close meanwhile, against one of plain files", seconds(read.Longest), seconds(control.Longest)).
 		goal("≤ 150 ms", read.Longest <= most)
-	return errors.Join(read.Wrong(), control.Wrong(), used.Wrong())
+	if err := errors.Join(read.Wrong(), control.Wrong(), used.Wrong()); err != nil {
+		return fmt.Errorf("%w\nthe monitor's last warnings:\n%s", err, m.Log())
+	}
+	return nil
 }
 
 // startUsers starts the processes. One more reads plain files, as busily: how

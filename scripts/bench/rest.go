@@ -9,8 +9,8 @@ import (
 	"github.com/kingpinfs/kingpin/scripts/internal/rig"
 )
 
-// measureRest counts the context switches of a monitor that has nothing to do,
-// beside a client that does nothing but keep its session: ZooKeeper's pings.
+// measureRest counts how often the threads of a monitor are woken when it has
+// nothing to do, beside a client that does nothing but keep its session: ZooKeeper's pings.
 func (b *bench) measureRest(ctx context.Context, m *rig.Monitor, fleet *rig.Fleet) (err error) {
 	period := time.Duration(b.pick(20, 10)) * time.Second
 	b.progress.Step("resting for %v", period)
@@ -27,7 +27,7 @@ func (b *bench) measureRest(ctx context.Context, m *rig.Monitor, fleet *rig.Flee
 	if err := rig.Sleep(ctx, 5*time.Second); err != nil {
 		return err
 	}
-	rates, err := switchRates(ctx, append(pids, idle.PID()), period)
+	rates, err := wakeupRates(ctx, append(pids, idle.PID()), period)
 	if err != nil {
 		return err
 	}
@@ -36,14 +36,14 @@ func (b *bench) measureRest(ctx context.Context, m *rig.Monitor, fleet *rig.Flee
 	for _, rate := range rates[:len(pids)] {
 		total += rate
 	}
-	b.table.add("rest", fmt.Sprintf("context switches at rest, over %v, against a bare idle session", period), perSecond(total), perSecond(bare)).
+	b.table.add("rest", fmt.Sprintf("wakeups of threads at rest, over %v, against a bare idle session", period), perSecond(total), perSecond(bare)).
 		goal("+ 0/s", total-bare < 0.5)
 	b.table.add("rest", "of these the holder's", perSecond(rates[0]), nil)
 	return nil
 }
 
-// switchRates returns how many context switches a second each process has.
-func switchRates(ctx context.Context, pids []int, period time.Duration) ([]float64, error) {
+// wakeupRates returns how often a second threads of each process are woken.
+func wakeupRates(ctx context.Context, pids []int, period time.Duration) ([]float64, error) {
 	before := make([]rig.Usage, len(pids))
 	rates := make([]float64, len(pids))
 	for i, pid := range pids {
@@ -60,7 +60,7 @@ func switchRates(ctx context.Context, pids []int, period time.Duration) ([]float
 		if err != nil {
 			return nil, err
 		}
-		rates[i] = float64(after.SwitchesSince(&before[i])) / period.Seconds()
+		rates[i] = float64(after.WakeupsSince(&before[i])) / period.Seconds()
 	}
 	return rates, nil
 }

@@ -108,7 +108,10 @@ func (s *soak) run(ctx context.Context, binary string, period time.Duration) (er
 		s.read.Add(read)
 		err = errors.Join(err, stopErr)
 	}
-	return errors.Join(err, s.read.Wrong())
+	if err = errors.Join(err, s.read.Wrong()); err != nil {
+		err = fmt.Errorf("%w\nthe monitor's last warnings:\n%s", err, s.monitor.Log())
+	}
+	return err
 }
 
 // startUsers starts the processes that use the files all the time. They must be

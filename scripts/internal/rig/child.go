@@ -26,6 +26,8 @@ type childConfig struct {
 	// onStdout and onStderr get each line, without its end, as soon as it is
 	// there. They are called by one goroutine each.
 	onStdout, onStderr func(line string)
+	// worthwhile says which lines of stderr to keep for errors. nil: all.
+	worthwhile func(line string) bool
 }
 
 // child is a process that this one has started. It gets SIGTERM when this
@@ -47,7 +49,7 @@ func startChild(ctx context.Context, cfg childConfig) (*child, error) {
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = stopPatience
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
-	c := &child{name: cfg.name, cmd: cmd, done: make(chan struct{})}
+	c := &child{name: cfg.name, cmd: cmd, stderr: tail{only: cfg.worthwhile}, done: make(chan struct{})}
 	cmd.Stdout = &lineWriter{handle: cfg.onStdout}
 	cmd.Stderr = &lineWriter{handle: func(line string) {
 		c.stderr.add(line)
@@ -155,12 +157,17 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 
 // tail keeps the last lines of what a process says.
 type tail struct {
+	only func(line string) bool // which are kept; nil: all
+
 	mu    sync.Mutex // guards lines
 	lines []string
 }
 
 func (t *tail) add(line string) {
-	const most = 30
+	const most = 40
+	if t.only != nil && !t.only(line) {
+		return
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.lines = append(t.lines, line); len(t.lines) > most {

@@ -64,6 +64,8 @@ func (r *Rig) StartMonitor(ctx context.Context, f *Fleet) (*Monitor, error) {
 			"--config-dir", m.ConfigDir, "--serverset-dir", m.ServersetDir, "--state-dir", filepath.Join(dir, "state"),
 		},
 		env: r.environment(),
+		// Of each publication there is a line too.
+		worthwhile: func(line string) bool { return !strings.Contains(line, " level=INFO ") },
 		onStderr: func(line string) {
 			if strings.HasPrefix(line, "ready ") {
 				select {
@@ -124,7 +126,7 @@ func (m *Monitor) Ended() error { return m.process.ended() }
 // PID returns the pid of the process that was started.
 func (m *Monitor) PID() int { return m.process.pid() }
 
-// Log returns the last lines of what the monitor has logged.
+// Log returns the last warnings and errors that the monitor has logged.
 func (m *Monitor) Log() string { return m.process.stderr.String() }
 
 // Config returns the path of a config's file.
@@ -162,10 +164,16 @@ func (m *Monitor) Status(ctx context.Context) (Status, error) {
 	return s, nil
 }
 
-// Messages returns how many FUSE requests have been answered.
+// heartbeat is the operation by which the holder asks, all the time, whether the
+// worker answers. No read of a file causes it.
+const heartbeat = "GETXATTR"
+
+// Messages returns how many FUSE requests have been answered, but for heartbeats.
 func (s *Status) Messages() (total int64) {
-	for _, n := range s.FUSERequests {
-		total += n
+	for operation, n := range s.FUSERequests {
+		if operation != heartbeat {
+			total += n
+		}
 	}
 	return total
 }

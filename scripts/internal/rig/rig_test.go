@@ -88,8 +88,8 @@ func TestUsage(t *testing.T) {
 	if after.Shared-before.Shared != held {
 		t.Errorf("a memory file of %d bytes, held twice, counts as %d", held, after.Shared-before.Shared)
 	}
-	if after.SwitchesSince(&before) < 0 {
-		t.Errorf("%d context switches", after.SwitchesSince(&before))
+	if after.WakeupsSince(&before) < 0 {
+		t.Errorf("%d wakeups", after.WakeupsSince(&before))
 	}
 	const nobody = 1 << 30
 	if _, err := UsageOf(nobody); err == nil {

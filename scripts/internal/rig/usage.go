@@ -19,11 +19,11 @@ type Usage struct {
 	PSS int64 // the same, with pages that several map counted once
 	// Shared is the memory files (memfd) that they hold open, mapped or not,
 	// each counted once; what is mapped of them is in RSS and PSS too.
-	Shared   int64
-	FDs      int
-	Threads  int
-	Switches map[int]int64 // context switches so far, by thread
-	CPU      time.Duration // so far
+	Shared  int64
+	FDs     int
+	Threads int
+	Wakeups map[int]int64 // how often each thread has gone to sleep so far
+	CPU     time.Duration // so far
 }
 
 // Processes returns the monitor's processes: the one that was started and those
@@ -88,7 +88,7 @@ func parseStat(text string) (stat, error) {
 
 // UsageOf adds up what processes take. All must be alive.
 func UsageOf(pids ...int) (Usage, error) {
-	u := Usage{Switches: map[int]int64{}}
+	u := Usage{Wakeups: map[int]int64{}}
 	files := map[uint64]int64{}
 	for _, pid := range pids {
 		if err := u.add(pid, files); err != nil {
@@ -142,7 +142,7 @@ func (u *Usage) addThreads(proc string) error {
 			return err
 		}
 		u.Threads++
-		u.Switches[tid] = fields["voluntary_ctxt_switches"] + fields["nonvoluntary_ctxt_switches"]
+		u.Wakeups[tid] = fields["voluntary_ctxt_switches"]
 	}
 	return nil
 }
@@ -167,13 +167,13 @@ func (u *Usage) addFiles(proc string, files map[uint64]int64) error {
 	return nil
 }
 
-// SwitchesSince returns how many context switches there have been. Threads that
-// have ended since are left out.
-func (u *Usage) SwitchesSince(before *Usage) (switches int64) {
-	for tid, n := range u.Switches {
-		switches += n - before.Switches[tid]
+// WakeupsSince returns how often threads have been woken, and have gone to sleep
+// again. Threads that have ended since are left out.
+func (u *Usage) WakeupsSince(before *Usage) (wakeups int64) {
+	for tid, n := range u.Wakeups {
+		wakeups += n - before.Wakeups[tid]
 	}
-	return switches
+	return wakeups
 }
 
 // readFields reads a file of /proc whose lines are "name: number …". Other lines
