@@ -10,7 +10,8 @@ import (
 )
 
 // measureRest counts how often the threads of a monitor are woken when it has
-// nothing to do, beside a client that does nothing but keep its session: ZooKeeper's pings.
+// nothing to do, beside a client that does nothing but keep its session, which
+// takes ZooKeeper's pings.
 func (b *bench) measureRest(ctx context.Context, m *rig.Monitor, fleet *rig.Fleet) (err error) {
 	period := time.Duration(b.pick(20, 10)) * time.Second
 	b.progress.Step("resting for %v", period)
