@@ -25,6 +25,10 @@ build: ## Build the static binary bin/kingpin
 test: deps ## Test everything with the race detector on; a skipped test fails
 	scripts/test -timeout 25m -p 2 $(TESTFLAGS) $(PKG)
 
+.PHONY: test-systemd
+test-systemd: deps deps-systemd ## Boot two versions of systemd in containers and test the units there (five minutes)
+	scripts/test-systemd
+
 # Both mount, which takes root: for anybody else scripts/as-root uses sudo.
 MOUNTING_RUN = go run $(if $(filter-out 0,$(shell id -u)),-exec '$(CURDIR)/scripts/as-root')
 
@@ -55,11 +59,13 @@ lint: deps-lint ## Run the linters, and check that go.mod is tidy
 demo: deps-demo build ## Start ZooKeeper, S3 and a monitor here and walk through what it does
 	bin/kingpin dev --walk
 
-.PHONY: deps-demo deps deps-lint
+.PHONY: deps-demo deps deps-systemd deps-lint
 deps-demo: ## Install what the demo needs: Debian's zookeeper and fuse3
 	@scripts/deps zookeeper fuse3
-deps: deps-demo .tools/versitygw-$(VERSITYGW_VERSION) ## Install what the tests need: the demo's, a C compiler, programs that watch files, an S3 server
-	@scripts/deps gcc inotify-tools python3-watchdog
+deps: deps-demo .tools/versitygw-$(VERSITYGW_VERSION) ## Install what the tests need: the demo's, a C compiler, programs that watch files, systemd-analyze, an S3 server
+	@scripts/deps gcc inotify-tools python3-watchdog systemd
+deps-systemd: ## Install what test-systemd needs: Debian's debootstrap and systemd-container
+	@scripts/deps debootstrap systemd-container
 deps-lint: .tools/golangci-lint-$(GOLANGCI_LINT_VERSION) ## Install the linters
 
 # The stamps name the version, so that a new one is installed over the old.
@@ -74,8 +80,9 @@ deps-lint: .tools/golangci-lint-$(GOLANGCI_LINT_VERSION) ## Install the linters
 
 .PHONY: clean
 clean: ## Remove what was built, and the tools in .tools
-	rm -rf bin .tools
+	@# The trees of test-systemd are root's.
+	rm -rf bin .tools 2>/dev/null || sudo rm -rf --one-file-system .tools
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

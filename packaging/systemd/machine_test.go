@@ -4,6 +4,7 @@ package systemd
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -39,10 +40,13 @@ func boot(t *testing.T) *machine {
 	if *tree == "" {
 		t.Fatal("which systemd? Run the tests by `make test-systemd`")
 	}
-	var console strings.Builder
+	root := filepath.Join(t.TempDir(), fmt.Sprint("kingpin-machine-", os.Getpid()))
+	if output, err := exec.Command("cp", "--archive", "--reflink=auto", *tree, root).CombinedOutput(); err != nil {
+		t.Fatalf("copying %s: %v\n%s", *tree, err, output)
+	}
 	nspawn := devtest.Systemd(t, devtest.SystemdConfig{Command: func() *exec.Cmd {
 		args := []string{
-			"--quiet", "--directory=" + *tree, "--ephemeral", "--boot", "--console=pipe", "--link-journal=no",
+			"--quiet", "--directory=" + root, "--boot", "--console=pipe", "--link-journal=no",
 			"--register=no", "--notify-ready=yes",
 			// What a machine has and a container lacks: all capabilities, programs
 			// that check the use of devices, and FUSE.
@@ -54,17 +58,20 @@ func boot(t *testing.T) *machine {
 		cmd := exec.Command("systemd-nspawn", args...)
 		// Also where this machine still has version 1 of control groups.
 		cmd.Env = append(os.Environ(), "UNIFIED_CGROUP_HIERARCHY=1")
-		cmd.Stdout, cmd.Stderr = &console, &console
 		return cmd
 	}})
 	m := &machine{t: t}
+	nspawn.Start()
 	t.Cleanup(func() {
-		// Process 1 must not be left waiting for a mount that nobody serves.
-		if m.leader != "" {
-			m.abortMounts()
+		if m.leader != "" && t.Failed() {
+			m.abortMounts() // process 1 may wait for one that nobody serves
+		}
+		nspawn.Stop()
+		// What it leaves behind where /run isn't a filesystem of its own.
+		if err := os.Remove("/run/systemd/nspawn/propagate/" + filepath.Base(root)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Error(err)
 		}
 	})
-	nspawn.Start()
 	started := nspawn.AwaitMessage("who is the container's process 1", func(message devtest.SystemdMessage) bool {
 		return message.Value("X_NSPAWN_LEADER_PID") != ""
 	})
