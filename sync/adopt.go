@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/kingpinfs/kingpin/metaconfig"
 	"github.com/kingpinfs/kingpin/serverset"
@@ -114,9 +113,8 @@ func (e *Engine) mend(name string, entry *Entry) bool {
 	e.stats.InvalidMembers.Add(int64(len(bad)))
 	e.log.Warn("the file of a serverset that an earlier monitor left has lines that aren't one endpoint each; those that run together are split, others are left out",
 		"serverset", name, "endpoints", len(endpoints), "left_out", len(bad))
-	before, next := unknown(entry.Content, entry.ModTime), served{ModTime: time.Now()}
 	entry.Content = serverset.Render(endpoints)
-	entry.ModTime = modTime(&before, &next)
+	entry.ModTime = laterThan(entry.ModTime)
 	return true
 }
 

@@ -221,3 +221,47 @@ func TestClockSetBackWhileHeld(t *testing.T) {
 		b.wantContent(keyS, lines(hosts(1, 2)))
 	})
 }
+
+// The clock is set back by an hour between two starts: all times in the state
+// lie in the future. Nothing waits for them to come.
+func TestClockSetBackBeforeAStart(t *testing.T) {
+	withServerset(t, func(b *box) {
+		b.config("test.x", "1.0", "x1")
+		b.depend(boxDependency, keyX.name)
+		b.shrink()
+		b.zk.expire()
+		b.end()
+		var journal []byte
+		for _, r := range mustParse(t, b.readJournal()) {
+			if r.File != nil {
+				r.File.ModTime, r.File.Changed = r.File.ModTime.Add(time.Hour), r.File.Changed.Add(time.Hour)
+			}
+			if r.Held != nil {
+				r.Held.Since = r.Held.Since.Add(time.Hour)
+			}
+			journal = append(journal, encode(t, r)...)
+		}
+		b.writeJournal(journal)
+		b.start()
+		b.wantContent(keyX, "x1")
+		b.wantContent(keyS, lines(hosts(1, 10)))
+		b.zk.connect(true)
+		b.settle()
+		b.wantReady(true)
+		b.wantHeld(hosts(1, 10), hosts(1, 2))
+		b.wantState(keyX, Fresh, "")
+		b.config("test.x", "2.0", "x2")
+		b.pass(time.Second)
+		b.wantContent(keyX, "x2")
+		before := b.sink.entry(keyS).ModTime
+		b.pass(5 * time.Minute)
+		b.wantContent(keyS, lines(hosts(1, 2)))
+		b.wantState(keyS, Fresh, "")
+		if after := b.sink.entry(keyS).ModTime; !after.After(before) {
+			t.Errorf("the time of the serverset's file went from %v to %v", before, after)
+		}
+		if s := b.fileStatus(keyX); s.SyncedAt.After(time.Now()) || s.ProcessedAt.After(time.Now()) {
+			t.Errorf("the status has times to come: %+v", s)
+		}
+	})
+}

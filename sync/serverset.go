@@ -52,11 +52,20 @@ func (e *Engine) syncServerset(ctx context.Context, it *item) error {
 	}
 	if failure := e.publish(it, content, served{
 		Version: strconv.FormatInt(stat.Pzxid, 10), Zxid: stat.Pzxid, ZnodeVersion: stat.Version,
-		ZKPath: path, ModTime: time.Now(),
+		ZKPath: path, ModTime: laterThan(now.serving.ModTime),
 	}); failure != nil {
 		return failure
 	}
 	return err
+}
+
+// laterThan returns the present, or a moment after a time that isn't before it,
+// as after the clock was set back: readers may look for later times alone.
+func laterThan(t time.Time) time.Time {
+	if now := time.Now(); now.After(t) {
+		return now
+	}
+	return t.Add(time.Millisecond)
 }
 
 func missingServerset(err error, path string) error {

@@ -58,8 +58,8 @@ type Config struct {
 }
 
 // Client reads and writes the objects of one bucket. It implements
-// store.Blobs. Nothing is tried twice, with one exception that Get names:
-// callers know best when to come back. Keys are used as they are. A Client is
+// store.Blobs. Nothing is tried twice, but for a Get that Get says, and one that
+// failed because of this machine's clock: callers know best when to come back. Keys are used as they are. A Client is
 // safe for concurrent use.
 type Client struct {
 	cfg    Config

@@ -26,6 +26,9 @@ type credentialSource struct {
 	// signer keeps the keys that it derives by the access key's id alone, so
 	// it is replaced with the credentials.
 	signer atomic.Pointer[v4.Signer]
+	// ahead is by how many nanoseconds the server's clock is ahead of ours,
+	// since it has refused a signature for being too old or too new.
+	ahead atomic.Int64
 
 	mu      sync.Mutex // guards current
 	current aws.CredentialsProvider
@@ -75,12 +78,31 @@ func (s *credentialSource) provider(ctx context.Context) (aws.CredentialsProvide
 	return s.current, nil
 }
 
-// SignHTTP implements s3.HTTPSignerV4.
+// SignHTTP implements s3.HTTPSignerV4. The time is that of the server, as far as
+// it is known, and not the SDK's, which makes corrections of its own.
 func (s *credentialSource) SignHTTP(
 	ctx context.Context, keys aws.Credentials, r *http.Request, payloadHash, service, region string,
-	at time.Time, opts ...func(*v4.SignerOptions),
+	_ time.Time, opts ...func(*v4.SignerOptions),
 ) error {
+	at := time.Now().Add(time.Duration(s.ahead.Load()))
 	return s.signer.Load().SignHTTP(ctx, keys, r, payloadHash, service, region, at, opts...)
+}
+
+// codeSkewed is what S3 says of a signature that isn't of its present.
+const codeSkewed = "RequestTimeTooSkewed"
+
+// followClock has signatures made by the server's clock from now on, if ours is
+// why it refused one. A machine whose clock is wrong goes on being served.
+func (s *credentialSource) followClock(r response) (followed bool) {
+	if r.code != codeSkewed {
+		return false
+	}
+	now, err := http.ParseTime(r.header.Get("Date"))
+	if err != nil {
+		return false
+	}
+	ahead := time.Until(now)
+	return (ahead - time.Duration(s.ahead.Swap(int64(ahead)))).Abs() > time.Minute
 }
 
 // refused says that the server didn't accept the credentials.

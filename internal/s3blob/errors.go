@@ -151,6 +151,9 @@ func (c *Client) explain(ctx context.Context, err error) (store.Kind, string) {
 	if refusals[r.code] && c.creds != nil {
 		defer c.creds.refused()
 	}
+	if c.creds != nil {
+		c.creds.followClock(r)
+	}
 	kind := r.kind()
 	switch {
 	case r.code == "NoSuchBucket":
@@ -175,7 +178,7 @@ func (c *Client) adviseDenied(ctx context.Context, r response) string {
 		return fmt.Sprintf("the secret key is not the one of %s: check it", c.whoWeAre(ctx))
 	case "ExpiredToken", "InvalidToken", "TokenRefreshRequired":
 		return fmt.Sprintf("renew the session (%s)", c.whoWeAre(ctx))
-	case "RequestTimeTooSkewed":
+	case codeSkewed:
 		return "check this machine's clock"
 	case "AuthorizationHeaderMalformed":
 		return fmt.Sprintf("the request was signed for the region %q: set AWS_REGION to the bucket's", c.region)

@@ -70,8 +70,17 @@ func newGetter(ctx context.Context, sdk *s3.Client, client *http.Client, bucket 
 }
 
 // get sends the request and returns an answer with status 200, whose body the
-// caller must close, or an error such as the SDK's.
+// caller must close, or an error such as the SDK's. It is sent again if all that
+// was wrong with it was our clock.
 func (g *getter) get(ctx context.Context, key string) (*http.Response, error) {
+	resp, err := g.send(ctx, key)
+	if err != nil && g.creds != nil && g.creds.followClock(responseOf(err)) {
+		return g.send(ctx, key)
+	}
+	return resp, err
+}
+
+func (g *getter) send(ctx context.Context, key string) (*http.Response, error) {
 	req, err := g.request(ctx, key)
 	if err != nil {
 		return nil, err
