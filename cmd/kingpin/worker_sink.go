@@ -44,9 +44,7 @@ func hasDeciders(t metaconfig.Type, name string) bool {
 // Leftovers implements kpsync.Sink. The files of the deciders are those of one
 // config, and go with it.
 func (s *fileSink) Leftovers(t metaconfig.Type) []string {
-	names := append(s.volume(t).Foreign(), s.volume(t).Names()...)
-	slices.Sort(names)
-	return slices.DeleteFunc(slices.Compact(names), func(name string) bool {
+	return slices.DeleteFunc(s.volume(t).Foreign(), func(name string) bool {
 		return strings.HasPrefix(name, deciderDir+"/")
 	})
 }
