@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -122,8 +123,9 @@ func TestContainersOutliveTheWorker(t *testing.T) {
 // A monitor that is stopped and started, or whose mounts are taken away because
 // its workers hang, mounts anew. A container that is given the directory in which
 // the mount is made has what the machine has, all the time; so has one that was
-// given the mount's directory before the mount was there. But one that was given
-// the mount itself keeps the former one, which nobody serves any more.
+// given the mount's directory before the mount was there, as the mount or as the
+// plain files beneath. But one that was given the mount itself keeps the former
+// one, which nobody serves any more.
 func TestContainersThroughOtherMounts(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(f *containerFleet)
@@ -144,28 +146,38 @@ func TestContainersThroughOtherMounts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newContainerFleet(t, "fuse")
-			early := f.container("rslave")
+			early, beneath := f.container("rslave"), f.container("private")
 			f.startMonitor()
 			direct := f.container("rslave")
 			var parents []*container
 			for _, kind := range []string{"rslave", "rslave-user", "rslave-pid"} {
 				parents = append(parents, f.parentContainer(kind))
 			}
+			watch := parents[0].configWatch()
 			for range 2 {
 				test.change(f)
 				f.publish()
 				f.m.awaitConfig(f.name, seriesContent(f.n))
-				for _, c := range append(parents, early) {
+				for _, c := range append(parents, early, beneath) {
 					c.await(f.n)
 				}
 				if direct.has(f.n) == nil {
 					t.Errorf("the container %s has a mount that was made after it", direct.what)
 				}
+				await(t, "config watch in a container to print what is new", func() error {
+					all := watch.printed()
+					if last := all[len(all)-1]; last.Content != seriesContent(f.n) {
+						return fmt.Errorf("it printed %q last", abridged(last.Content))
+					}
+					return nil
+				})
 			}
 			for _, c := range parents {
 				mustHaveRead(t, c, test.excused)
 			}
-			mustHaveRead(t, early, "^open .*: no such file or directory$|"+test.excused) // before the first start
+			for _, c := range []*container{early, beneath} { // than the first file
+				mustHaveRead(t, c, "^open .*: no such file or directory$|"+test.excused)
+			}
 			direct.stop()
 		})
 	}
@@ -189,28 +201,33 @@ func TestContainersWithASingleFile(t *testing.T) {
 	})
 }
 
-// A monitor in a container whose mounts the machine gets: Docker's rshared,
-// Kubernetes' Bidirectional.
+// A monitor in a container: the machine gets its mounts if they propagate there,
+// as by Docker's rshared or Kubernetes' Bidirectional; if not, the machine has the
+// plain files beneath.
 func TestMonitorInAContainer(t *testing.T) {
-	eachFace(t, func(t *testing.T, mode string) {
-		f := newContainerFleet(t, mode)
-		f.cfg.Wrap = []string{"unshare", "--mount", "--propagation", "unchanged"}
-		other := f.parentContainer("rslave")
-		f.startMonitor()
-		if mode == "fuse" {
-			f.m.awaitMounts()
-		}
-		other.await(f.n)
-		f.m.killWorker()
-		f.publish()
-		f.m.awaitConfig(f.name, seriesContent(f.n))
-		other.await(f.n)
-		f.m.terminate()
-		if err := other.has(f.n); err != nil {
-			t.Errorf("after the monitor was stopped: %v", err)
-		}
-		other.stop()
-	})
+	for _, propagation := range []string{"unchanged", "private"} {
+		t.Run(propagation, func(t *testing.T) {
+			f := newContainerFleet(t, "fuse")
+			f.cfg.Wrap = []string{"unshare", "--mount", "--propagation", propagation}
+			other := f.parentContainer("rslave")
+			f.startMonitor()
+			if propagation == "unchanged" {
+				f.m.awaitMounts()
+			} else if found := mountsBelow(t, filepath.Dir(f.cfg.Dirs.config)); len(found) > 0 {
+				t.Errorf("the machine has the mounts %q", found)
+			}
+			other.await(f.n)
+			f.m.killWorker()
+			f.publish()
+			f.m.awaitConfig(f.name, seriesContent(f.n))
+			other.await(f.n)
+			f.m.terminate()
+			if err := other.has(f.n); err != nil {
+				t.Errorf("after the monitor was stopped: %v", err)
+			}
+			other.stop()
+		})
+	}
 }
 
 // Without the device, or the right to mount, a monitor in a container serves

@@ -152,3 +152,23 @@ func (c *container) watch() *watcher {
 	w.awaitLine(0, `(?i)^watches established`)
 	return w
 }
+
+// configWatch starts `kingpin config watch` in the container, on its file. All
+// that it prints differs from what it printed before.
+func (c *container) configWatch() *watchCommand {
+	c.t.Helper()
+	needProgram(c.t, "nsenter")
+	w := &watchCommand{startProcess(c.t, exec.Command("nsenter", "--target", fmt.Sprint(c.mainPID()), "--mount",
+		binary(c.t), "config", "watch", "--output", "json", "--config-dir", filepath.Dir(filepath.Join(c.at, c.file)), filepath.Base(c.file)))}
+	w.awaitOutput(w.stdout, 0, "^{")
+	c.t.Cleanup(func() {
+		before := ""
+		for _, v := range w.printed() {
+			if v.Content == before {
+				c.t.Errorf("config watch printed version %s twice", v.Version)
+			}
+			before = v.Content
+		}
+	})
+	return w
+}
