@@ -2,10 +2,13 @@ package sync
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/kingpinfs/kingpin/metaconfig"
 )
 
 // pythons is a serverset's file as the Python monitor wrote it: unsorted, and
@@ -383,4 +386,30 @@ func TestTakeover(t *testing.T) {
 		b.wantState(keyX, Fresh, "")
 		b.wantNone(newer)
 	})
+}
+
+// The directories can't be written: what may not be served as it lies is mended
+// for readers of the mount alone.
+func TestAdoptedServersetIsMendedOnAReadOnlyDisk(t *testing.T) {
+	withPython(t, func(b *box) {
+		b.sink.disk[keyS] = []byte("10.0.0.1:900010.0.0.2:9001")
+		b.cfg.Sink = readOnlySink{b.sink}
+		b.engine = New(b.cfg)
+		b.engine.Restore()
+		b.wantContent(keyS, "10.0.0.1:9000\n10.0.0.2:9001\n")
+		b.wantFound(keyX, "x1")
+		if got := string(b.sink.disk[keyS]); got != "10.0.0.1:900010.0.0.2:9001" {
+			t.Errorf("its file holds %q", got)
+		}
+		if err := b.engine.journal.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+type readOnlySink struct{ *fakeSink }
+
+// Publish implements Sink.
+func (readOnlySink) Publish(metaconfig.Type, string, Entry) error {
+	return errors.New("read-only file system")
 }
