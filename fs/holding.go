@@ -144,7 +144,11 @@ func (h *Holding) Connect(ctx context.Context) error {
 			return err
 		}
 	}
-	s, err := newSession(ctx, h.cfg.FSName, h.cfg.Logger)
+	err := h.uncover(ctx)
+	var s *session
+	if err == nil {
+		s, err = newSession(ctx, h.cfg.FSName, h.cfg.Logger)
+	}
 	if err != nil {
 		return fmt.Errorf("serving %q by FUSE: %w", h.path, err)
 	}
@@ -152,6 +156,16 @@ func (h *Holding) Connect(ctx context.Context) error {
 	defer h.mu.Unlock()
 	h.session = s
 	return nil
+}
+
+// uncover takes away a dead mount of ours that lies over the directory: one that
+// was covered by something else when its session was ended.
+func (h *Holding) uncover(ctx context.Context) error {
+	p, err := look(h.path)
+	if err != nil || p.mount.Type != mountType || !p.atRoot() {
+		return err
+	}
+	return p.clear(ctx, h.cfg.Logger)
 }
 
 // Connected reports whether there is a FUSE session that hasn't ended, seen or

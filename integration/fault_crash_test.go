@@ -2,7 +2,7 @@ package integration
 
 import (
 	"errors"
-	"net/http"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -21,9 +21,9 @@ func unserved(err error) bool {
 }
 
 // TestKilledDuringChanges kills monitors with SIGKILL while a config changes all
-// the time, and starts them again on what they left. Plain files are there all
-// the time; a mount is dead until the next monitor takes it away. Nobody ever
-// sees anything older than what anybody has seen, not even across the kill.
+// the time, and starts them again on what they left. The worker of a dead monitor
+// takes the mounts away, so that its plain files serve. No read fails, and nobody
+// ever sees anything older than what anybody has seen, not even across the kill.
 func TestKilledDuringChanges(t *testing.T) {
 	t.Parallel()
 	const kills = 4
@@ -33,11 +33,7 @@ func TestKilledDuringChanges(t *testing.T) {
 	f.publish("quiet", 1)
 	faces := f.startFaces(monitorConfig{})
 	for _, m := range faces {
-		excused := unserved
-		if m.mode == "plain" {
-			excused = nil
-		}
-		watchReadsExcusing(m, excused, names...)
+		watchReads(m, names...)
 	}
 	n := 1
 	pace := time.NewTicker(5 * time.Millisecond)
@@ -76,17 +72,17 @@ func TestKilledDuringChanges(t *testing.T) {
 	}
 }
 
-// TestMountTakenAway unmounts the mount under a running monitor, in the two ways
-// that there are. Readers notice nothing, because the same files lie beneath;
-// the monitor says what happened and how to have the mount back, and keeps the
-// files current.
+// TestMountTakenAway unmounts the mount under a running monitor, in the ways that
+// there are. Readers notice nothing, because the same files lie beneath, unless
+// they were waiting for an answer when it was forced away; the monitor says what
+// happened, and mounts again.
 func TestMountTakenAway(t *testing.T) {
 	t.Parallel()
 	needFUSE(t)
 	for _, how := range []struct {
 		name  string
 		flags int
-	}{{"umount", 0}, {"umount -l", unix.MNT_DETACH}} {
+	}{{"umount", 0}, {"umount -l", unix.MNT_DETACH}, {"umount -f", unix.MNT_FORCE}, {"umount -f -l", unix.MNT_FORCE | unix.MNT_DETACH}} {
 		t.Run(how.name, func(t *testing.T) {
 			t.Parallel()
 			f := newFleet(t, gofakes3)
@@ -96,51 +92,78 @@ func TestMountTakenAway(t *testing.T) {
 			f.publish("quiet", 1)
 			m := f.launchFace("fuse", monitorConfig{})
 			m.awaitReady()
-			watchReads(m, names...)
+			if how.flags&unix.MNT_FORCE != 0 {
+				watchReadsExcusing(m, unserved, names...)
+			} else {
+				watchReads(m, names...)
+			}
 			before := mustStat(t, m.config(names[1])).Mtim
 
 			// A reader has a file open at most moments.
 			await(t, "the mount to be unused for a moment", func() error { return unix.Unmount(m.dirs.config, how.flags) })
+			m.awaitLine(0, `level=WARN .*taken away by somebody.*`+m.dirs.config)
 			f.publish("changed", 2)
 			m.awaitSoon(names[0], 2)
-			m.mustServe(names[1], 1)
 			if after := mustStat(t, m.config(names[1])).Mtim; after != before {
 				t.Errorf("the time of a file that didn't change was %v and is %v", before, after)
 			}
-			m.awaitLine(0, `level=WARN .*serving plain files.*`+m.dirs.config+`.*taken away`)
+			m.awaitMounts()
 			await(t, "the status to tell", func() error {
-				s := m.status()
-				if s.Mode != "plain" || !strings.Contains(s.ModeReason, "taken away") || !strings.Contains(s.ModeReason, "start the monitor again") {
-					return errors.New("it says mode " + s.Mode + ": " + s.ModeReason)
+				s, ok := m.tryStatus()
+				if !ok || s.Mode != "fuse" || s.Restarts != 1 || !strings.Contains(s.LastExit, "to make a mount again") {
+					return fmt.Errorf("it says %+v", s)
 				}
 				return nil
 			})
-			m.mustBeWell()
-			m.mustAnswerHealthcheck(http.StatusOK)
-			// The other mount is not concerned.
+			m.mustBeAtWork()
+			m.mustServe(names[1], 1)
 			f.zk.join(znode, "10.0.0.1:8002")
 			m.awaitServerset(serverset, "10.0.0.1:8001", "10.0.0.1:8002")
-			if left := mountsBelow(t, filepath.Dir(m.dirs.config)); len(left) != 1 || filepath.Base(left[0]) != "serverset" {
-				t.Errorf("mounted are %q, want the serversets alone", left)
-			}
 			f.publish("changed", 3)
 			m.awaitSoon(names[0], 3)
 			m.terminate()
 			m.mustServe(names[0], 3)
-
-			again := f.launchFace("fuse", monitorConfig{Dirs: m.dirs})
-			again.awaitReady()
-			if left := mountsBelow(t, filepath.Dir(m.dirs.config)); len(left) != 2 {
-				t.Errorf("after a restart %q are mounted, want both", left)
-			}
-			again.mustServe(names[0], 3)
 		})
 	}
 }
 
+// TestMountCovered mounts something else over the mount. It is left alone, and
+// what it covered is given up; once it is gone, the monitor mounts again.
+func TestMountCovered(t *testing.T) {
+	t.Parallel()
+	needFUSE(t)
+	f := newFleet(t, gofakes3)
+	names := f.subscribe("changed")
+	f.publish("changed", 1)
+	m := f.launchFace("fuse", monitorConfig{})
+	m.awaitReady()
+	if err := unix.Mount("cover", m.dirs.config, "tmpfs", 0, "size=1m"); err != nil {
+		t.Fatal(err)
+	}
+	m.awaitLine(0, `level=WARN .*taken away by somebody.*`+m.dirs.config)
+	m.awaitLine(0, `level=WARN .*something else was mounted over it`)
+	if names := listDir(t, m.dirs.config); len(names) > 0 {
+		t.Errorf("what covers the mount shows %q", names)
+	}
+	if err := unix.Unmount(m.dirs.config, 0); err != nil {
+		t.Fatal(err)
+	}
+	f.publish("changed", 2)
+	m.awaitSoon(names[0], 2)
+	await(t, "a mount", func() error {
+		if s, ok := m.tryStatus(); !ok || s.Mode != "fuse" {
+			return fmt.Errorf("the status is %+v", s)
+		}
+		return nil
+	})
+	m.awaitMounts()
+	f.publish("changed", 3)
+	m.awaitSoon(names[0], 3)
+}
+
 // TestMountAborted aborts the connection of the mount, as an administrator does
 // with one that hangs: the mount, which answers nobody any more, must not stay
-// in the way of the files beneath.
+// in the way of the files beneath, and is made again.
 func TestMountAborted(t *testing.T) {
 	t.Parallel()
 	needFUSE(t)
@@ -161,13 +184,11 @@ func TestMountAborted(t *testing.T) {
 	}
 	f.publish("changed", 2)
 	m.awaitSoon(names[0], 2)
-	m.awaitLine(0, `level=WARN .*serving plain files.*`+m.dirs.config)
-	m.mustBeWell()
-	if !m.running() {
-		t.Fatal("the monitor has ended")
-	}
+	m.awaitLine(0, `level=WARN .*taken away by somebody.*`+m.dirs.config)
+	m.awaitMounts()
 	m.signal(syscall.SIGHUP)
 	m.mustServe(names[1], 1)
+	m.mustBeAtWork()
 }
 
 // abortConnection ends a FUSE mount by the kernel's control filesystem, which it

@@ -119,14 +119,23 @@ func (m *monitor) mustServe(name string, n int) {
 	}
 }
 
-// mustStay checks that a monitor is the process that it was: it was not
-// restarted and says that no part of it is dead.
+// mustBeWell checks that a monitor and its worker are the processes that they
+// were: neither was restarted, and no part of them is dead.
 func (m *monitor) mustBeWell() {
 	m.t.Helper()
+	if s := m.mustBeAtWork(); s.Restarts != 0 {
+		m.t.Errorf("%d workers have been replaced, the last: %s", s.Restarts, s.LastExit)
+	}
+}
+
+// mustBeAtWork is mustBeWell of a monitor whose worker may have been replaced.
+func (m *monitor) mustBeAtWork() status {
+	m.t.Helper()
 	s := m.status()
-	if !m.running() || s.WorkerPID != m.pid() || !s.Healthy {
+	if !m.running() || s.HolderPID != m.pid() || s.WorkerPID == m.pid() || !s.Healthy {
 		m.t.Errorf("the monitor (pid %d) is running %v, its status says %+v", m.pid(), m.running(), s)
 	}
+	return s
 }
 
 // identity is what tells a file from another one.

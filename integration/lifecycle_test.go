@@ -128,29 +128,39 @@ func TestSecondMonitorIsRefused(t *testing.T) {
 	})
 }
 
-// What kill -9 leaves is taken away by the next monitor, by itself.
+// What kill -9 leaves is taken away: by the worker of a monitor that was killed,
+// and if that was killed, too, by the next monitor.
 func TestRestartAfterKill(t *testing.T) {
 	eachFace(t, func(t *testing.T, mode string) {
 		f := newFleet(t, gofakes3)
 		name := f.oneConfig("one")
 		cfg := monitorConfig{Mode: mode, Dependencies: []string{"web.dep"}, Dirs: f.newDirs()}
-		for round, used := range []bool{false, true} {
+		for round, killBoth := range []bool{false, true, true, false} {
 			m := f.startMonitor(cfg)
-			if used { // by somebody who keeps the corpse busy
+			worker := m.workerPID()
+			if round > 1 { // somebody keeps the mount, or its corpse, busy
 				fd, err := openFile(m.config(name))
 				if err != nil {
 					t.Fatal(err)
 				}
 				defer unix.Close(fd)
 			}
-			m.signal(syscall.SIGKILL)
-			m.wait()
-			if mode == "fuse" {
+			if killBoth {
+				// Stopped first, so that it takes nothing away in between.
+				kill(t, worker, syscall.SIGSTOP)
+				m.signal(syscall.SIGKILL)
+				kill(t, worker, syscall.SIGKILL)
+			}
+			m.kill() // and wait for both
+			if mode == "fuse" && killBoth {
 				if _, err := readFile(m.config(name)); !errors.Is(err, unix.ENOTCONN) {
 					t.Fatalf("round %d: behind the dead mount: %v, not ENOTCONN", round, err)
 				}
 			} else if err := has(m.config(name), "one"); err != nil {
 				t.Errorf("round %d: after kill -9: %v", round, err)
+			}
+			if left := mountsBelow(t, filepath.Dir(m.dirs.config)); !killBoth && len(left) > 0 {
+				t.Errorf("round %d: after kill -9 the worker left the mounts %q", round, left)
 			}
 		}
 		m := f.startMonitor(cfg)
@@ -158,10 +168,7 @@ func TestRestartAfterKill(t *testing.T) {
 			t.Error(err)
 		}
 		if mode == "fuse" {
-			if mounts := mountsBelow(t, filepath.Dir(m.dirs.config)); len(mounts) != 2 {
-				t.Errorf("the mounts are %q", mounts)
-			}
-			m.awaitLine(0, `taking away the mount that a monitor left`)
+			m.awaitMounts()
 		}
 		f.put(name, "two")
 		m.awaitConfig(name, "two")

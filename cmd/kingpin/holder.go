@@ -175,7 +175,7 @@ func (h *holder) newSupervisor(ctx context.Context, ready func(line, adminAddr s
 
 // descriptorsKept is how many descriptors of a volume the service manager has to
 // keep.
-const descriptorsKept = 5
+const descriptorsKept = 4
 
 // isKeptElsewhere tells whether the service manager keeps the mounts beside us.
 func (h *holder) isKeptElsewhere() bool {
