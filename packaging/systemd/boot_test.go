@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -32,6 +33,7 @@ type box struct {
 // newBox boots a machine, installs the monitor and publishes version 1.
 func newBox(t *testing.T) *box {
 	t.Helper()
+	binary(t) // which may take long, so that it is built before it is waited for
 	b := &box{zookeeper: devtest.ZooKeeper(t), s3: devtest.S3(t), adminAddr: freeAddr(t), machine: boot(t)}
 	b.install(binary(t), "/usr/bin/kingpin", 0o755)
 	for _, file := range []string{unit, "kingpin-register@.service"} {
@@ -67,21 +69,30 @@ func (b *box) environment() []string {
 	}
 }
 
-// kingpin runs a command on this machine that must succeed, and returns what it
-// printed.
-func (b *box) kingpin(input string, args ...string) string {
-	b.t.Helper()
+// tryKingpin runs a command on this machine and returns what it printed.
+func (b *box) tryKingpin(program, input string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, binary(b.t), args...)
+	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Env = append(os.Environ(), b.environment()...)
 	cmd.Stdin = strings.NewReader(input)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		b.t.Fatalf("kingpin %q: %v\n%s", args, err, &stderr)
+		return "", fmt.Errorf("kingpin %q: %w\n%s", args, err, &stderr)
 	}
-	return stdout.String()
+	return stdout.String(), nil
+}
+
+// kingpin runs a command on this machine that must succeed, and returns what it
+// printed.
+func (b *box) kingpin(input string, args ...string) string {
+	b.t.Helper()
+	output, err := b.tryKingpin(binary(b.t), input, args...)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return output
 }
 
 // publish publishes a version of the config.
@@ -269,6 +280,49 @@ func TestReadersDoNotNotice(t *testing.T) {
 	}
 }
 
+// A thread of a killed worker may wait in the kernel for an answer that only the
+// next one gives, so that systemd can't end it. That must not keep systemd from
+// starting the next one.
+func TestKillsUnderUpdates(t *testing.T) {
+	const kills = 20
+	b := newBox(t)
+	b.run("systemctl", "start", unit)
+	mounts := b.mustBeMounted()
+	b.awaitContent(1)
+	r := read(t, b.file())
+	last := 1
+	var publishErr error
+	var publishing sync.WaitGroup
+	stop := make(chan struct{})
+	program := binary(t)
+	publishing.Go(func() {
+		for publishErr == nil {
+			select {
+			case <-stop:
+				return
+			default:
+				last++
+				_, publishErr = b.tryKingpin(program, contentOf(last), "config", "put", b.config, "-")
+			}
+		}
+	})
+	end := sync.OnceFunc(func() { close(stop); publishing.Wait() })
+	t.Cleanup(end)
+	for range kills {
+		before := b.mainPID()
+		b.run("systemctl", "kill", "--signal=KILL", "--kill-who=all", unit)
+		b.awaitNext(before)
+		r.awaitMore(b.machine)
+	}
+	end()
+	if publishErr != nil {
+		t.Fatal(publishErr)
+	}
+	b.awaitContent(last)
+	b.mustBeTheSame(mounts)
+	r.check(fmt.Sprint(kills, " kills under updates"))
+}
+
 // A package's installation reloads systemd at any time, and systemd then looks
 // at each descriptor that it keeps. It must not wait for who serves one, or it
 // would never start it.
@@ -361,5 +415,40 @@ func TestHardening(t *testing.T) {
 	}
 	if log := b.run("journalctl", "--no-pager", "--unit="+unit); strings.Contains(log, "operation not permitted") {
 		t.Errorf("something was refused:\n%s", log)
+	}
+}
+
+// The drop-in of docs/systemd.md confines a monitor that doesn't mount.
+func TestPlainFilesConfined(t *testing.T) {
+	guide, err := os.ReadFile("../../docs/systemd.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var dropIn string
+	for _, block := range strings.Split(string(guide), "```\n") {
+		if strings.HasPrefix(block, "[Service]\nEnvironment=KINGPIN_MODE=plain\n") {
+			dropIn = block
+		}
+	}
+	if dropIn == "" {
+		t.Fatal("docs/systemd.md has no drop-in for plain files")
+	}
+	b := newBox(t)
+	b.write("/etc/systemd/system/"+unit+".d/plain.conf", dropIn)
+	b.run("mkdir", "-p", "/var/config", "/var/serverset")
+	b.run("systemctl", "daemon-reload")
+	b.run("systemctl", "start", unit)
+	if served := b.served(); served[0] != (mount{}) {
+		t.Errorf("it mounts %+v", served)
+	}
+	b.awaitContent(1)
+	r := read(t, b.file())
+	b.run("systemctl", "restart", unit)
+	b.publish(2)
+	b.awaitContent(2)
+	r.check("restart with plain files")
+	pid := b.mainPID()
+	if output, err := b.try("nsenter", "--target", pid, "--mount", "touch", "/usr/written"); err == nil {
+		t.Errorf("the monitor may write to /usr: %s", output)
 	}
 }
