@@ -2,6 +2,7 @@ package rig
 
 import (
 	"errors"
+	"fmt"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -11,7 +12,42 @@ import (
 // hands each descriptor to Go's poller, which is slower and asks a FUSE server
 // more than the reader does.
 
-// rawFile is a path as the kernel takes it.
+// readFile opens, reads to the end and closes a file, and returns what it read,
+// in buffer. A file that doesn't fit is an error.
+func readFile(path string, buffer []byte) (n int, err error) {
+	fd, err := retryInterrupted(func() (int, error) { return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
+	for err == nil {
+		var more int
+		if n == len(buffer) {
+			err = unix.EFBIG
+			break
+		}
+		more, err = retryInterrupted(func() (int, error) { return unix.Read(fd, buffer[n:]) })
+		if n += more; more == 0 {
+			break
+		}
+	}
+	if fd >= 0 {
+		err = errors.Join(err, unix.Close(fd))
+	}
+	if err != nil {
+		return 0, fmt.Errorf("reading %q: %w", path, err)
+	}
+	return n, nil
+}
+
+func retryInterrupted(call func() (int, error)) (n int, err error) {
+	for {
+		if n, err = call(); !errors.Is(err, unix.EINTR) {
+			return n, err
+		}
+	}
+}
+
+// rawFile is a path as the kernel takes it. It is read without telling Go's
+// scheduler, which costs as little as in C. That is for roles alone: elsewhere
+// the scheduler would interrupt, by signals, a thread that it believes to run,
+// and keep a FUSE server's answers from it for as long as it collects garbage.
 type rawFile struct {
 	path string
 	name *byte

@@ -198,3 +198,28 @@ func TestLines(t *testing.T) {
 		t.Errorf("got %q, want %q", lines, want)
 	}
 }
+
+func TestReadFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, []byte("content"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := newRawFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, read := range map[string]func([]byte) (int, error){
+		"readFile": func(buffer []byte) (int, error) { return readFile(path, buffer) }, "rawFile": raw.read,
+	} {
+		buffer := make([]byte, len("content")+1)
+		if n, err := read(buffer); err != nil || string(buffer[:n]) != "content" {
+			t.Errorf("%s: %q, %v", name, buffer[:n], err)
+		}
+		if _, err := read(buffer[:len("content")]); !errors.Is(err, unix.EFBIG) {
+			t.Errorf("%s into a buffer that is too small to tell: %v", name, err)
+		}
+	}
+	if _, err := readFile(path+".none", make([]byte, 8)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a file that isn't there: %v", err)
+	}
+}

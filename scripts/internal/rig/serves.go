@@ -65,18 +65,14 @@ func (m *Monitor) KillWorker() (pid int, err error) {
 
 // ReadContent returns the number of a config's content.
 func (m *Monitor) ReadContent(c Config) (n int, err error) {
-	file, err := newRawFile(m.Config(c))
+	buffer := make([]byte, c.Size+wordSize)
+	length, err := readFile(m.Config(c), buffer)
 	if err != nil {
 		return 0, err
 	}
-	buffer := make([]byte, c.Size+wordSize)
-	length, err := file.read(buffer)
-	if err != nil {
-		return 0, fmt.Errorf("reading %q: %w", file.path, err)
-	}
 	n, whole := numberOf(buffer[:length], c.Size)
 	if !whole {
-		return 0, fmt.Errorf("reading %q: a torn content of %d bytes", file.path, length)
+		return 0, fmt.Errorf("reading %q: a torn content of %d bytes", m.Config(c), length)
 	}
 	return n, nil
 }
@@ -95,15 +91,11 @@ func (m *Monitor) AwaitContent(ctx context.Context, c Config, n int) error {
 // AwaitEndpoints waits until a serverset's file has some endpoints, in whatever
 // order.
 func (m *Monitor) AwaitEndpoints(ctx context.Context, s Serverset, n int) error {
-	file, err := newRawFile(m.Serverset(s))
-	if err != nil {
-		return err
-	}
 	buffer := make([]byte, 1<<20)
 	return await(ctx, func() error {
-		length, err := file.read(buffer)
+		length, err := readFile(m.Serverset(s), buffer)
 		if err != nil {
-			return fmt.Errorf("reading %q: %w", file.path, err)
+			return err
 		}
 		if lines := strings.Count(string(buffer[:length]), "\n"); lines != n {
 			return fmt.Errorf("%s has %d endpoints, not yet %d", s.File(), lines, n)
