@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/kingpinfs/kingpin/scripts/internal/rig"
+	"github.com/kingpinfs/kingpin/scripts/internal/rigtest"
 )
 
 func TestMain(m *testing.M) {
@@ -24,14 +24,8 @@ func TestMain(m *testing.M) {
 
 // What is quick to measure is measured.
 func TestQuickRun(t *testing.T) {
-	binary := filepath.Join(t.TempDir(), "kingpin")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../../cmd/kingpin")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if output, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("building kingpin: %v\n%s", err, output)
-	}
 	var stdout strings.Builder
-	args := []string{"--binary", binary, "--quick", "--only", "reads,updates", "--output", "json"}
+	args := []string{"--binary", rigtest.BuildKingpin(t), "--quick", "--only", "reads,updates", "--output", "json"}
 	if code := run(t.Context(), args, &stdout, t.Output()); code != 0 {
 		t.Fatalf("exit code %d\n%s", code, &stdout)
 	}

@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +10,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/kingpinfs/kingpin/scripts/internal/rig"
+	"github.com/kingpinfs/kingpin/scripts/internal/rigtest"
 )
 
 func TestMain(m *testing.M) {
@@ -24,14 +23,8 @@ func TestMain(m *testing.M) {
 // Two short rounds: that nothing goes wrong, and that all that should happen
 // does. What may grow needs longer.
 func TestShortSoak(t *testing.T) {
-	binary := filepath.Join(t.TempDir(), "kingpin")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../../cmd/kingpin")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if output, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("building kingpin: %v\n%s", err, output)
-	}
 	s := newSoak(t.Output(), 300*time.Millisecond)
-	if err := s.run(context.WithoutCancel(t.Context()), binary, time.Millisecond); err != nil {
+	if err := s.run(context.WithoutCancel(t.Context()), rigtest.BuildKingpin(t), time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
 	if d := s.done; d.rounds != 2 || d.kills != 2*killsPerRound || d.restarts != 2 || d.watchers != 2 || d.updates == 0 || d.joins == 0 {
