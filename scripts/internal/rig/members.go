@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/go-zookeeper/zk"
+	"github.com/kingpinfs/kingpin/store"
 )
 
 // Membership makes endpoints members of one serverset, which must be there. It
@@ -30,13 +30,7 @@ func (m *Membership) Join(ctx context.Context, i int) error {
 	endpoint := m.serverset.endpoint(i)
 	znode := m.serverset.Path() + "/" + memberName(endpoint)
 	m.znodes[i] = znode
-	return retry(ctx, func() error {
-		_, err := m.rig.ZK.conn.Create(znode, []byte(endpoint), zk.FlagEphemeral, everybody)
-		if errors.Is(err, zk.ErrNodeExists) {
-			return nil // an answer was lost
-		}
-		return err
-	})
+	return retry(ctx, func() error { return m.rig.writer.CreateEphemeral(ctx, znode, []byte(endpoint)) })
 }
 
 // Leave ends the membership of the endpoint with a number.
@@ -44,8 +38,8 @@ func (m *Membership) Leave(ctx context.Context, i int) error {
 	znode := m.znodes[i]
 	delete(m.znodes, i)
 	return retry(ctx, func() error {
-		err := m.rig.ZK.conn.Delete(znode, -1)
-		if errors.Is(err, zk.ErrNoNode) {
+		err := m.rig.writer.Delete(ctx, znode, store.AnyVersion)
+		if errors.Is(err, store.NotFound) {
 			return nil // an answer was lost
 		}
 		return err
@@ -54,18 +48,25 @@ func (m *Membership) Leave(ctx context.Context, i int) error {
 
 // SetPatiently is Set that goes on where ZooKeeper is away for a while.
 func (r *Rig) SetPatiently(ctx context.Context, c Config, n int) error {
-	return retry(ctx, func() error { return r.Set(c, n) })
+	return retry(ctx, func() error {
+		_, err := r.writer.Set(ctx, c.Path(), []byte(versionOf(n)), store.AnyVersion)
+		return err
+	})
 }
+
+// writerPatience is how long ZooKeeper may be away for those who write patiently.
+// Their session must survive that, or else the members go.
+const (
+	writerPatience = time.Minute
+	writerSession  = 30 * time.Second
+)
 
 // retry tries again what fails because ZooKeeper is away.
 func retry(ctx context.Context, request func() error) error {
-	deadline := time.Now().Add(stopPatience)
+	deadline := time.Now().Add(writerPatience)
 	for {
 		err := request()
-		if err == nil || time.Now().After(deadline) {
-			return err
-		}
-		if !errors.Is(err, zk.ErrConnectionClosed) && !errors.Is(err, zk.ErrNoServer) {
+		if err == nil || !errors.Is(err, store.Unavailable) || time.Now().After(deadline) {
 			return err
 		}
 		if sleepErr := Sleep(ctx, 20*time.Millisecond); sleepErr != nil {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kingpinfs/kingpin/internal/devcluster"
+	"github.com/kingpinfs/kingpin/internal/zkconn"
 )
 
 // Rig is the servers, and a directory for everything that isn't theirs. Its
@@ -21,10 +22,11 @@ type Rig struct {
 	Binary string
 	// Dir is where monitors serve. It goes with the rig.
 	Dir string
-	// ZK is a session for the fleet's writers.
+	// ZK is a session for the fleet's writers, of the plain client library.
 	ZK *ZooKeeper
 
 	server  *devcluster.ZooKeeper
+	writer  *zkconn.Conn // for those who go on where ZooKeeper is away
 	s3      *s3Server
 	objects *objects
 }
@@ -54,6 +56,10 @@ func Start(ctx context.Context, binary string, kind S3Kind) (r *Rig, err error) 
 		return r, err
 	}
 	if r.ZK, err = connectZooKeeper(ctx, r.server.Addr()); err != nil {
+		return r, err
+	}
+	r.writer = zkconn.New(zkconn.Config{Servers: []string{r.server.Addr()}, SessionTimeout: writerSession})
+	if err := r.writer.Open(); err != nil {
 		return r, err
 	}
 	if r.s3, err = startS3(ctx, kind, r.Dir); err != nil {
@@ -94,6 +100,9 @@ func (r *Rig) Close() error {
 	}
 	if r.ZK != nil {
 		r.ZK.close()
+	}
+	if r.writer != nil {
+		r.writer.Close()
 	}
 	if r.Dir != "" {
 		errs = append(errs, releaseMounts(r.Dir), os.RemoveAll(r.Dir))
