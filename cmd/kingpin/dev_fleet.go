@@ -106,6 +106,8 @@ func (f *devFleet) setEnvironment(adminAddr string) error {
 		{"KINGPIN_S3_BUCKET", devBucket},
 		{"KINGPIN_S3_ENDPOINT", f.s3.Endpoint()},
 		{"KINGPIN_ADMIN_ADDR", adminAddr},
+		{"KINGPIN_CONFIG_DIR", f.options.ConfigDir},
+		{"KINGPIN_SERVERSET_DIR", f.options.ServersetDir},
 	}
 	var script strings.Builder
 	for _, v := range variables {
