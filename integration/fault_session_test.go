@@ -36,11 +36,21 @@ func TestSessionExpired(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	signalAll := func(sig syscall.Signal) func() {
-		return func() {
-			for _, m := range faces {
-				m.signal(sig)
-			}
+	var workers []int
+	for _, m := range faces {
+		workers = append(workers, m.workerPID())
+	}
+	// The holders sleep longer than their workers, and so don't replace them.
+	stopAll := func() {
+		for i, m := range faces {
+			m.signal(syscall.SIGSTOP)
+			kill(t, workers[i], syscall.SIGSTOP)
+		}
+	}
+	continueAll := func() {
+		for i, m := range faces {
+			kill(t, workers[i], syscall.SIGCONT)
+			m.signal(syscall.SIGCONT)
 		}
 	}
 	endpoints := []string{"10.0.0.1:8001"}
@@ -50,7 +60,7 @@ func TestSessionExpired(t *testing.T) {
 	}{
 		{"the network swallows every packet", proxy.Stall, restore},
 		{"the network refuses connections", proxy.Cut, restore},
-		{"the monitors are stopped", signalAll(syscall.SIGSTOP), signalAll(syscall.SIGCONT)},
+		{"the monitors are stopped", stopAll, continueAll},
 	} {
 		t.Log(cause.name)
 		n := i + 2

@@ -3,6 +3,7 @@ package integration
 import (
 	"crypto/md5"
 	"encoding/json"
+	"fmt"
 	"math/big"
 	"net/http"
 	"regexp"
@@ -30,7 +31,7 @@ func TestReadyLineAndStatus(t *testing.T) {
 			t.Errorf("the ready line is %q", m.ready)
 		}
 		s := m.status()
-		if s.Mode != mode || !s.Ready || !s.Healthy || s.HolderPID == 0 || s.WorkerPID == 0 {
+		if s.Mode != mode || !s.Ready || !s.Healthy || s.HolderPID != m.pid() || s.WorkerPID == 0 || s.WorkerPID == s.HolderPID || s.Version != binaryVersion {
 			t.Errorf("the status is %+v", s)
 		}
 		if !s.ZooKeeper.Connected || !regexp.MustCompile(`^(0x)?[0-9a-f]+$`).MatchString(s.ZooKeeper.Session) {
@@ -56,6 +57,7 @@ func TestReadyLineAndStatus(t *testing.T) {
 		table := f.run("status", "--admin-addr", m.adminAddr)
 		for _, want := range []string{
 			`(?m)^mode +` + mode, `(?m)^ready +yes$`, `(?m)^healthy +yes$`, `(?m)^zookeeper +connected`,
+			fmt.Sprintf(`(?m)^monitor +version %s, pid %d, `, regexp.QuoteMeta(binaryVersion), s.HolderPID), fmt.Sprintf(`(?m)^worker +pid %d, `, s.WorkerPID),
 			`(?m)^NAME +STATE +VERSION`, `(?m)^` + regexp.QuoteMeta(broken) + ` +absent`,
 		} {
 			if !regexp.MustCompile(want).MatchString(table) {

@@ -282,6 +282,7 @@ func TestWorkerWithoutMemory(t *testing.T) {
 		f.publishRaw(pointers+"large", version(n+2), numbered(n+2, 15<<20))
 		await(t, "the large content", func() error { return has(m.config(names[0]), numbered(n+2, 15<<20)) })
 		m.mustServe(names[1], 1)
-		m.mustBeAtWork()
+		s := m.mustBeAtWork()
+		t.Logf("%s: %d restarts, the last: %s", m.mode, s.Restarts, s.LastExit)
 	}
 }

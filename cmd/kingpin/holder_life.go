@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -267,15 +268,17 @@ func (l *life) bury() error {
 	if l.end.how != "" {
 		how = l.end.how + "; " + how
 	}
-	l.end.how, l.end.code = how, code
+	l.end.how, l.end.code = strings.ReplaceAll(how, "\n", "; "), code
 	if (!l.end.served || !l.end.loaded && code >= exitDone) && l.program.distrust(l.worker.path, l.worker.file) {
 		l.log.Warn("what is installed didn't come to serve: the next worker runs the build that the holder runs, until another is installed", "path", l.worker.path)
 	}
 	switch {
-	case l.worked || code < exitDone:
+	case l.worked:
 		return nil
 	case l.failure != nil:
 		return l.failure
+	case code < exitDone:
+		return nil
 	}
 	return fmt.Errorf("the worker ended before it served anything: %s", how)
 }

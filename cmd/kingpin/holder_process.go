@@ -174,9 +174,9 @@ func (w *process) isStopped() bool {
 }
 
 // exitGrace is how long a dead worker's last words and its exit code are waited
-// for, both together. They are there at once, unless a thread of it can't end:
-// then readers are waiting for its successor.
-const exitGrace = 5 * time.Millisecond
+// for, both together. They are there in a few milliseconds, unless a thread of it
+// can't end before its successor answers what that waits for.
+const exitGrace = 10 * time.Millisecond
 
 // Exit codes of those who haven't exited.
 const (
@@ -191,7 +191,7 @@ func (w *process) exited(grace <-chan struct{}) (how string, code int) {
 	case <-w.reaped:
 		return w.state.String(), w.state.ExitCode() // killed, if it was
 	case <-grace:
-		return "it has ended, but for a thread that can't before what it waits for is answered", isEnding
+		return "it has ended, how can't be told yet", isEnding
 	}
 }
 

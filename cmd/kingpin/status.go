@@ -61,10 +61,6 @@ func printStatus(out io.Writer, s *admin.Status, all bool, now time.Time) error 
 	if !s.ZooKeeper.Connected {
 		zookeeper = "not connected: " + s.ZooKeeper.Error
 	}
-	process := strconv.Itoa(s.WorkerPID)
-	if s.HolderPID != s.WorkerPID {
-		process += ", held by " + strconv.Itoa(s.HolderPID)
-	}
 	summary := [][2]string{
 		{"mode", mode},
 		{"ready", yesNo(s.Ready)},
@@ -72,7 +68,8 @@ func printStatus(out io.Writer, s *admin.Status, all bool, now time.Time) error 
 		{"zookeeper", zookeeper},
 		{"configs", countStates(s.Configs) + " in " + s.ConfigDir},
 		{"serversets", countStates(s.Serversets) + " in " + s.ServersetDir},
-		{"monitor", fmt.Sprintf("version %s, pid %s, up %v", s.Version, process, age(now, &s.StartedAt))},
+		{"monitor", fmt.Sprintf("version %s, pid %d, up %v", s.HolderVersion, s.HolderPID, age(now, &s.StartedAt))},
+		{"worker", describeWorker(s, now)},
 	}
 	if s.Problem != "" {
 		summary = append(summary, [2]string{"problem", s.Problem})
@@ -90,6 +87,22 @@ func printStatus(out io.Writer, s *admin.Status, all bool, now time.Time) error 
 		fmt.Fprintln(out)
 	}
 	return printTable(out, []string{"NAME", "STATE", "VERSION", "SYNCED", "WHY"}, rows)
+}
+
+// describeWorker tells of the process that does the monitor's work, and of the
+// one before it.
+func describeWorker(s *admin.Status, now time.Time) string {
+	text := "none"
+	if s.WorkerStarted != nil {
+		text = fmt.Sprintf("pid %d, up %v", s.WorkerPID, age(now, s.WorkerStarted))
+		if s.Version != s.HolderVersion {
+			text = "version " + s.Version + ", " + text
+		}
+	}
+	if s.Restarts > 0 {
+		text += fmt.Sprintf("; %d before it, of which the last ended: %s", s.Restarts, s.LastExit)
+	}
+	return text
 }
 
 func yesNo(b bool) string {

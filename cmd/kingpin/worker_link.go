@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"sync/atomic"
 
@@ -53,7 +54,7 @@ func (l *link) listen(stop context.CancelFunc) {
 	for stopped := false; ; {
 		m, err := l.control.receive()
 		if err != nil {
-			if !stopped {
+			if !stopped && !errors.Is(err, net.ErrClosed) {
 				l.orphaned.Store(true)
 				l.log.Warn("the monitor is gone: ending", "error", err)
 			}
