@@ -95,6 +95,41 @@ func (c *Client) Get(ctx context.Context, file string) (store.Value, error) {
 	return value, explainMissing(err, file, ref)
 }
 
+// GetVersion reads the content at a version, whether it counts or not. Errors:
+// those of Ref and of store.Store.GetVersion.
+func (c *Client) GetVersion(ctx context.Context, file string, v store.Version) (store.Value, error) {
+	ref, err := c.Ref(ctx, file)
+	if err != nil {
+		return store.Value{}, err
+	}
+	value, err := c.values.GetVersion(ctx, ref, v)
+	if store.KindOf(err) == store.NotFound {
+		return value, fmt.Errorf("config %q has no version %s: `kingpin config history %s` lists them: %w", file, v, file, err)
+	}
+	return value, err
+}
+
+// History lists the newest versions; see store.Store.History.
+func (c *Client) History(ctx context.Context, file string, limit int) ([]store.Entry, error) {
+	ref, err := c.Ref(ctx, file)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := c.values.History(ctx, ref, limit)
+	return entries, explainMissing(err, file, ref)
+}
+
+// Version reads which version counts, without its content; "" if nothing was ever
+// written. Errors: those of Ref; NotFound if there is no such config.
+func (c *Client) Version(ctx context.Context, file string) (store.Version, error) {
+	ref, err := c.Ref(ctx, file)
+	if err != nil {
+		return "", err
+	}
+	version, _, err := c.values.Pointer(ctx, ref)
+	return version, explainMissing(err, file, ref)
+}
+
 // Put publishes a content as a new version and returns it. Errors: those of Rules
 // and of Rules.Check; NotFound if there is no such config; those of
 // store.Store.Put.

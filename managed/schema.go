@@ -109,18 +109,14 @@ func (c *Client) Schema(ctx context.Context, file string) (store.Value, error) {
 }
 
 // SetSchema makes a text the schema of a config, for writes from now on. The
-// config needs to exist. Errors: those of CompileSchema, of Ref and of
+// config must exist. Errors: those of CompileSchema, of Ref and of
 // store.Store.Put; NotFound if there is no such config.
 func (c *Client) SetSchema(ctx context.Context, file string, text []byte, w store.Write) (store.Value, error) {
 	if _, err := CompileSchema(text); err != nil {
 		return store.Value{}, err
 	}
-	ref, err := c.Ref(ctx, file)
-	if err != nil {
+	if _, err := c.Version(ctx, file); err != nil && store.KindOf(err) != store.Invalid {
 		return store.Value{}, err
-	}
-	if _, _, err := c.values.Pointer(ctx, ref); store.KindOf(err) == store.NotFound {
-		return store.Value{}, explainMissing(err, file, ref)
 	}
 	if err := c.values.CreatePointer(ctx, schemaRef(file)); err != nil {
 		return store.Value{}, err

@@ -41,6 +41,7 @@ It is read from the fleet. What this machine serves is in /var/config.`,
 				return err
 			})
 		}),
+		ValidArgsFunction: completeFirst(a.completeConfigs(options)),
 	}
 	cmd.Flags().StringVar(&version, "version", "", "the version to print, as in `kingpin config history NAME`")
 	return cmd
@@ -48,23 +49,13 @@ It is read from the fleet. What this machine serves is in /var/config.`,
 
 // getConfig reads the wanted version, or the one that counts for "".
 func getConfig(ctx context.Context, f *fleet, name string, wanted store.Version) (store.Value, error) {
-	ref, err := resolveConfig(ctx, f, name)
-	if err != nil {
-		return store.Value{}, err
-	}
+	client := f.configs()
 	if wanted != "" {
-		value, err := f.store.GetVersion(ctx, ref, wanted)
-		if store.KindOf(err) == store.NotFound {
-			return value, fmt.Errorf("config %q has no version %s: `kingpin config history %s` lists them: %w", name, wanted, name, err)
-		}
-		return value, err
+		return client.GetVersion(ctx, name, wanted)
 	}
-	value, err := f.store.Get(ctx, ref)
-	if err != nil {
-		return value, explainMissing(err, name, ref)
+	value, err := client.Get(ctx, name)
+	if err == nil && value.Version == "" {
+		err = fmt.Errorf("config %q has no content yet: `kingpin config put %s FILE` writes one", name, name)
 	}
-	if value.Version == "" {
-		return value, fmt.Errorf("config %q has no content yet: `kingpin config put %s FILE` writes one", name, name)
-	}
-	return value, nil
+	return value, err
 }

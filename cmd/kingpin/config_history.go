@@ -39,17 +39,14 @@ a mark. A version above it was stored by a write that failed before it counted.`
 				return usagef("--limit %d: it must be 0 or more", limit)
 			}
 			return a.withFleet(ctx, options, func(ctx context.Context, f *fleet) error {
-				ref, err := resolveConfig(ctx, f, args[0])
+				entries, err := f.configs().History(ctx, args[0], limit)
 				if err != nil {
 					return err
-				}
-				entries, err := f.store.History(ctx, ref, limit)
-				if err != nil {
-					return explainMissing(err, args[0], ref)
 				}
 				return a.printHistory(entries, output)
 			})
 		}),
+		ValidArgsFunction: completeFirst(a.completeConfigs(options)),
 	}
 	cmd.Flags().IntVar(&limit, "limit", 20, "list this many versions; 0: all")
 	output.addFlag(cmd.Flags())

@@ -5,14 +5,16 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kingpinfs/kingpin/managed"
 	"github.com/kingpinfs/kingpin/store"
 )
 
 // putOptions are the flags of `kingpin config put`.
 type putOptions struct {
-	change writeOptions
-	wait   waitOptions
-	output outputFormat
+	change  writeOptions
+	wait    waitOptions
+	output  outputFormat
+	noCheck bool
 }
 
 func (a *app) newConfigPutCommand(options *fleetOptions) *cobra.Command {
@@ -24,6 +26,10 @@ func (a *app) newConfigPutCommand(options *fleetOptions) *cobra.Command {
 and print the version. It counts everywhere once the command returns; machines
 have it moments later. With --wait the command returns when this machine's
 monitor serves it.
+
+The content is checked first: by the config's schema, if it has one (see
+"kingpin config schema"), and by its name, which says JSON if it ends so. The
+deciders must be deciders. With --no-check it is published as it is.
 
 With --expect-version the write is refused (exit code 3) unless that version is
 the current one: read a config, note its version, change it, and nobody's
@@ -39,11 +45,13 @@ change in between is lost. For a config that has no content yet, expect ''.`,
 			}
 			return a.putConfig(ctx, options, args[0], file, put)
 		}),
+		ValidArgsFunction: completeFirst(a.completeConfigs(options)),
 	}
 	flags := cmd.Flags()
 	put.change.addFlags(flags)
 	put.wait.addFlags(flags)
 	put.output.addFlag(flags)
+	flags.BoolVar(&put.noCheck, "no-check", false, "publish the content whatever it is")
 	return cmd
 }
 
@@ -61,12 +69,12 @@ func (a *app) putConfig(ctx context.Context, options *fleetOptions, name, file s
 	}
 	var value store.Value
 	err = a.withFleet(ctx, options, func(ctx context.Context, f *fleet) error {
-		ref, err := resolveConfig(ctx, f, name)
-		if err != nil {
-			return err
+		publish := (*managed.Client).Put
+		if put.noCheck {
+			publish = (*managed.Client).PutUnchecked
 		}
-		value, err = f.store.Put(ctx, ref, content, write)
-		return explainMissing(err, name, ref)
+		value, err = publish(f.configs(), ctx, name, content, write)
+		return err
 	})
 	if err != nil {
 		return err

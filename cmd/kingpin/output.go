@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+	"unicode"
 
 	"github.com/spf13/pflag"
 )
@@ -96,4 +97,19 @@ func (a *app) printNames(names []string, output outputFormat) error {
 		}
 	}
 	return nil
+}
+
+// lineText is a text as it is, or its JSON if it wouldn't stay on its line, or
+// would do something to a terminal.
+func lineText(text string) string {
+	if !strings.ContainsFunc(text, unicode.IsControl) {
+		return text
+	}
+	var literal strings.Builder
+	encoder := json.NewEncoder(&literal)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(text); err != nil {
+		return cellText(text)
+	}
+	return strings.TrimSuffix(literal.String(), "\n")
 }

@@ -106,6 +106,14 @@ func TestChange(t *testing.T) {
 	}
 }
 
+func TestAppendIndented(t *testing.T) {
+	const text = `{"b": [], "a": {}, "ü\u0000\ud800\u200b\"": [1e5, {"x": null}, "\ufffd"]}`
+	const want = "{\n  \"b\": [],\n  \"a\": {},\n  \"ü\\u0000\\ud800\\u200b\\\"\": [\n    100000.0,\n    {\n      \"x\": null\n    },\n    \"\\ufffd\"\n  ]\n}"
+	if got := string(mustParse(t, text).AppendIndented(nil)); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	for _, text := range corpus {
 		f.Add([]byte(text))
@@ -128,6 +136,9 @@ func FuzzParse(f *testing.F) {
 			if !again.Equal(v) || string(again.Append(nil, sortKeys)) != string(written) {
 				t.Errorf("%s became %s", written, again.Append(nil, sortKeys))
 			}
+		}
+		if again, err := Parse(v.AppendIndented(nil)); err != nil || again.String() != v.String() {
+			t.Errorf("%s indented is %s, %v", v, v.AppendIndented(nil), err)
 		}
 		// What passes Check is what everybody else calls JSON.
 		if v.Check(text) == nil && !json.Valid(text) {

@@ -4,6 +4,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -147,4 +148,48 @@ func floatText(f float64) string {
 		text += ".0"
 	}
 	return text
+}
+
+// AppendIndented appends a text for people: each item and field on a line of its
+// own, and characters as they are if they can be seen.
+func (v Value) AppendIndented(text []byte) []byte { return v.appendIndented(text, "\n") }
+
+// appendIndented has in newline the line end and the indentation of the value.
+func (v Value) appendIndented(text []byte, newline string) []byte {
+	inner := newline + "  "
+	switch {
+	case v.Kind == String:
+		return appendReadable(text, v.Text)
+	case len(v.Items) > 0:
+		for i, item := range v.Items {
+			text = append(append(text, "[,"[min(i, 1)]), inner...)
+			text = item.appendIndented(text, inner)
+		}
+		return append(append(text, newline...), ']')
+	case len(v.Fields) > 0:
+		for i, field := range v.Fields {
+			text = append(append(text, "{,"[min(i, 1)]), inner...)
+			text = append(appendReadable(text, field.Name), ": "...)
+			text = field.Value.appendIndented(text, inner)
+		}
+		return append(append(text, newline...), '}')
+	default:
+		return v.Append(text, false)
+	}
+}
+
+func appendReadable(text []byte, s string) []byte {
+	text = append(text, '"')
+	for i := 0; i < len(s); {
+		r, size := utf8.DecodeRuneInString(s[i:])
+		if r != utf8.RuneError && r >= utf8.RuneSelf && unicode.IsPrint(r) {
+			text = append(text, s[i:i+size]...)
+		} else {
+			_, size = decodeRune(s[i:])
+			literal := appendString(nil, s[i:i+size])
+			text = append(text, literal[1:len(literal)-1]...)
+		}
+		i += size
+	}
+	return append(text, '"')
 }
