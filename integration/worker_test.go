@@ -30,8 +30,8 @@ func (m *monitor) awaitOtherWorker(than int) status {
 		}
 		return nil
 	})
-	if s.WorkerPID == m.pid() {
-		m.t.Fatalf("the monitor (pid %d) works itself", m.pid())
+	if s.WorkerPID == s.HolderPID {
+		m.t.Fatalf("the monitor, pid %d, works itself", s.HolderPID)
 	}
 	return s
 }
