@@ -261,7 +261,7 @@ func TestDecidersAreFiles(t *testing.T) {
 		seen.awaitGone(decider("brand_new"))
 
 		// What isn't understood leaves them as they are.
-		f.put(name, `{"new_feed": `)
+		f.put(name, `{"new_feed": `, "--no-check")
 		seen.await(m.config(name), `{"new_feed": `)
 		if err := has(decider("new_feed"), "51\n"); err != nil {
 			t.Error(err)

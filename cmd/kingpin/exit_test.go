@@ -47,7 +47,7 @@ func TestUsageErrors(t *testing.T) {
 		stderr string
 	}{
 		"unknown command":    {[]string{"confg"}, `"kingpin" has no command "confg": did you mean config?`},
-		"unknown subcommand": {[]string{"config", "pit"}, `"kingpin config" has no command "pit": did you mean list or get or put?`},
+		"unknown subcommand": {[]string{"config", "pit"}, `"kingpin config" has no command "pit": did you mean list or get or put or edit?`},
 		"no subcommand":      {[]string{"config"}, `"kingpin config" needs a subcommand`},
 		"unknown flag":       {[]string{"config", "list", "--nonsense"}, "unknown flag: --nonsense"},
 		"missing argument":   {[]string{"config", "get"}, "accepts 1 arg(s), received 0"},
