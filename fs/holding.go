@@ -63,6 +63,7 @@ type Holding struct {
 	at      place          // where the session is mounted; the zero value if nowhere
 	watch   *mountWatch    // nil until somebody asks
 	users   sync.WaitGroup // of the session's private mount
+	drained []int          // devices of sessions that ended while they were in use
 }
 
 // Wakeup is a change that those who watch a directory by inotify are to see: a
@@ -355,8 +356,9 @@ const drainTime = time.Second
 
 // Unmount ends the session. If the mount is in use, it disappears from its place
 // at once, and Unmount returns when its last user is gone, or after a second:
-// those that are left then get errors as soon as nobody serves the session. So
-// whoever serves it must do so meanwhile. It does nothing without a session.
+// those that are left then get errors as soon as nobody serves the session and
+// the holding is closed. So whoever serves it must do so meanwhile. It does
+// nothing without a session.
 func (h *Holding) Unmount(ctx context.Context) error {
 	h.changing.Lock()
 	defer h.changing.Unlock()
@@ -372,21 +374,20 @@ func (h *Holding) unmount(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(dev)
 	id := h.at.mount.ID
-	if err := h.end(0); err != nil {
-		return err
-	}
-	if id == 0 {
-		return nil
-	}
-	if !ends(ctx, dev, drainTime) {
+	err = h.end(0)
+	if err != nil || id == 0 || ends(ctx, dev, drainTime) {
+		err = errors.Join(err, unix.Close(dev))
+	} else {
+		h.mu.Lock()
+		h.drained = append(h.drained, dev)
+		h.mu.Unlock()
 		h.cfg.Logger.Warn("the mount is still in use: it was taken from its place, and its users will get errors", "dir", h.path)
 	}
-	if _, left, err := mountByID(id); left && err == nil {
+	if _, left, lookErr := mountByID(id); left && lookErr == nil {
 		h.cfg.Logger.Warn("the mount is covered by another one and stays: it is dead, and is taken away when a monitor next starts there", "dir", h.path)
 	}
-	return nil
+	return err
 }
 
 // ends waits until a session has ended, at most so long.
@@ -428,12 +429,13 @@ func (h *Holding) end(flags int) error {
 			err = unmount(h.path, unix.MNT_DETACH)
 		}
 	}
+	outdateErr := outdateNames(s.dev)
 	// Unless somebody else has it open, closing the device ends what users of the
 	// private mount wait for.
 	devErr := unix.Close(s.dev)
 	s.dev = -1
 	h.users.Wait()
-	return errors.Join(err, devErr, s.close())
+	return errors.Join(err, outdateErr, devErr, s.close())
 }
 
 func unmount(dir string, flags int) error {
@@ -449,13 +451,17 @@ func (h *Holding) Close() error {
 	h.changing.Lock()
 	defer h.changing.Unlock()
 	h.mu.Lock()
-	s, watch, root, lock := h.session, h.watch, h.root, h.lock
-	h.session, h.watch, h.root, h.lock, h.at = nil, nil, -1, nil, place{}
+	s, watch, root, lock, drained := h.session, h.watch, h.root, h.lock, h.drained
+	h.session, h.watch, h.root, h.lock, h.at, h.drained = nil, nil, -1, nil, place{}, nil
 	h.mu.Unlock()
 	if watch != nil {
 		watch.stop()
 	}
 	var errs []error
+	for _, dev := range drained {
+		// Nobody serves it any more, so nothing can be remembered again.
+		errs = append(errs, outdateNames(dev), unix.Close(dev))
+	}
 	if s != nil {
 		errs = append(errs, s.close())
 	}

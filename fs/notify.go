@@ -3,6 +3,7 @@ package fs
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -37,6 +38,20 @@ func (c *connection) dropName(dir uint64, name string, told func() bool) {
 // compares the directory's time, which is another one after each change.
 func (c *connection) dropListing(dir uint64) {
 	c.report("dropping a listing from the kernel's cache", c.notify(inodeNotification(dir)))
+}
+
+// outdateNames makes the kernel ask again for every name that it remembers in a
+// session, dead or alive, so that whoever still has a mount of one that has ended,
+// such as a container, gets errors. Otherwise it would go on reading for a day
+// what was current when the session ended. Linux before 6.16 can't be told.
+func outdateNames(dev int) error {
+	err := (&connection{dev: dev}).notify(epochNotification())
+	switch {
+	case err == nil, errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOTCONN),
+		errors.Is(err, unix.ENODEV), errors.Is(err, unix.ECONNABORTED):
+		return nil
+	}
+	return fmt.Errorf("outdating what the kernel remembers of a mount: %w", err)
 }
 
 // report logs the error of a notification. It is none that the kernel has no

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"regexp"
@@ -161,8 +162,8 @@ func TestContainersThroughOtherMounts(t *testing.T) {
 				for _, c := range append(parents, early, beneath) {
 					c.await(f.n)
 				}
-				if direct.has(f.n) == nil {
-					t.Errorf("the container %s has a mount that was made after it", direct.what)
+				if err := direct.has(f.n); !errors.Is(err, unix.ENOTCONN) && !errors.Is(err, unix.ECONNABORTED) {
+					t.Errorf("the container %s, of a mount that is gone: %v", direct.what, err)
 				}
 				await(t, "config watch in a container to print what is new", func() error {
 					all := watch.printed()
