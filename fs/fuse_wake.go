@@ -1,24 +1,23 @@
 package fs
 
 import (
-	"strconv"
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
 // lookupStaged answers whoever renames files so that watchers see it, if the
-// answer isn't what everybody gets: that the directory of all versions exists,
+// answer isn't what everybody gets: that the directory to rename from exists,
 // what is in it, and what the name to be replaced holds. Nothing of it may be
-// remembered. See waker.
+// remembered, so what was renamed is asked for again and is the new version. See
+// waker.
 func (f *fuseFace) lookupStaged(h *fuse.InHeader, name string, out *fuse.EntryOut) bool {
 	switch {
 	case h.NodeId == stageID:
-		id, err := strconv.ParseUint(name, 10, 64)
-		if v := f.tree.reach(id); err == nil && v != nil {
-			out.NodeId = v.id
-			f.fileAttr(v, &out.Attr)
-			out.SetAttrTimeout(cacheFor)
+		// Not the new version itself: whoever watches that already would be told
+		// that it has been moved, and take it for gone.
+		if f.stagedAttr(ghostID, &out.Attr) {
+			out.NodeId = ghostID
 		}
 		return true
 	case h.NodeId == rootID && name == stageDir:

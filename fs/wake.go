@@ -11,7 +11,7 @@ import (
 )
 
 // stageDir is a directory in the root that nobody sees but who renames files out
-// of it. It holds every version, by its id.
+// of it. It seems to hold a file of every name.
 const stageDir = ".stage"
 
 // waker has those who watch files or directories by inotify see what changes.

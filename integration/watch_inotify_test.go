@@ -28,6 +28,8 @@ func TestWatchersSeeWhatPlainFilesCause(t *testing.T) {
 		f.put(deciderMap, `{"changed": 1, "kept": 1, "removed": 1}`)
 		m := f.startMonitor(monitorConfig{Mode: mode, Dependencies: []string{"web.dep"}})
 
+		f.settleWatches(m, changed)
+
 		d := newPlainDir(t)
 		for _, name := range []string{changed, removed, deciderMap, "decider/changed", "decider/kept", "decider/removed"} {
 			d.put(name, "one\n")
@@ -72,6 +74,32 @@ func TestWatchersSeeWhatPlainFilesCause(t *testing.T) {
 		f.put(last, "one\n")
 		m.awaitConfig(last, "one\n")
 		served.awaitSame(control)
+	})
+}
+
+// Who begins to watch a file that has just been published is told how it ends, and
+// not how it came to be there, which of a plain file nobody hears either.
+func TestWatchingWhatIsNew(t *testing.T) {
+	eachFace(t, func(t *testing.T, mode string) {
+		f := newFleet(t, gofakes3)
+		f.run("dependency", "create", "web.dep")
+		name := f.newConfig("spam", "new", "web.dep")
+		f.put(name, "0")
+		m := f.startMonitor(monitorConfig{Mode: mode, Dependencies: []string{"web.dep"}})
+		startWatcher(t, "inotifywait", m.dirs.config) // so that there is something to tell
+		w := startWatcher(t, "inotifywait", m.config(name))
+		for n := range 20 {
+			content := fmt.Sprint(n + 1)
+			f.put(name, content)
+			m.awaitConfig(name, content)
+			next := startWatcher(t, "inotifywait", m.config(name)) // before all is told, at times
+			w.awaitOutput(w.stdout, 0, "^DELETE_SELF ")
+			if seen := fmt.Sprint(w.events()); seen != "map[:[ATTRIB DELETE_SELF]]" {
+				t.Errorf("who watched version %d saw %s", n, seen)
+			}
+			w.kill()
+			w = next
+		}
 	})
 }
 

@@ -89,6 +89,7 @@ func TestWatchersOutliveTheWorker(t *testing.T) {
 	f.put(quiet, "0")
 	f.put(deciderMap, `{"feature": 0}`)
 	m := f.startMonitor(monitorConfig{Mode: "fuse", Dependencies: []string{"web.dep"}})
+	f.settleWatches(m, name)
 	kinds := slices.Sorted(maps.Keys(watcherKinds))
 	s := watchScene(t, m.dirs.config, kinds, ".", "decider", quiet)
 	told := func(path, name string) (counts []int) {

@@ -181,6 +181,25 @@ func (s *scene) awaitEvents(path, name string) {
 	}
 }
 
+// settleWatches returns when whoever watches has been told of all that was
+// published before, which takes up to a second in FUSE mode. So who watches from
+// now on isn't told of it. It publishes a config twice: the second time is told
+// after all that was to be told with the first.
+func (f *fleet) settleWatches(m *monitor, name string) {
+	f.t.Helper()
+	w := startWatcher(f.t, "inotifywait", m.dirs.config)
+	for n := range 2 {
+		f.put(name, fmt.Sprintf("settling %d", n))
+		await(f.t, "inotifywait to see "+name, func() error {
+			if len(w.events()[name]) <= n {
+				return errNotYet
+			}
+			return nil
+		})
+	}
+	w.kill()
+}
+
 // plainDir is a directory whose files are replaced as everybody does who
 // replaces them at one stroke.
 type plainDir struct {
