@@ -266,7 +266,7 @@ func TestDecidersAreFiles(t *testing.T) {
 		if err := has(decider("new_feed"), "51\n"); err != nil {
 			t.Error(err)
 		}
-		f.put(name, `{"new_feed": 52, "Capital": 1, "too_much": 101}`)
+		f.put(name, `{"new_feed": 52, "Capital": 1, "too_much": 101}`, "--no-check")
 		seen.await(decider("new_feed"), "52\n")
 		if names := listDir(t, m.config("decider")); !slices.Equal(names, []string{"new_feed"}) {
 			t.Errorf("the directory lists %q", names)
