@@ -339,6 +339,51 @@ func (h *Holding) use() (mount int, done func(), err error) {
 	return h.session.mount, h.users.Done, nil
 }
 
+// Settle makes the plain files beneath what the session's server served last,
+// which it may have died before. Nobody must serve the session. It does nothing
+// without one.
+func (h *Holding) Settle() error {
+	h.changing.Lock()
+	defer h.changing.Unlock()
+	if h.session == nil {
+		return nil
+	}
+	if err := h.settle(); err != nil {
+		return fmt.Errorf("bringing the files beneath the mount at %q up to date: %w", h.path, err)
+	}
+	return nil
+}
+
+func (h *Holding) settle() error {
+	dev, l, err := h.session.share()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dev)
+	defer l.close()
+	left, err := l.recover()
+	if err != nil {
+		return err
+	}
+	subdirs, perm := l.described()
+	t, plain := newTree(subdirs, l, left), newPlainTree(h.root, h.path, perm, subdirs)
+	var errs []error
+	for _, name := range t.names() {
+		sub, base, err := splitName(name, subdirs)
+		if err != nil {
+			continue
+		}
+		d := t.directory(sub)
+		if plain.holds(sub, base, t.versionOf(d, base)) {
+			continue
+		}
+		if e, _, ok := t.get(d, base); ok {
+			errs = append(errs, plain.write(sub, base, e))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // Abort takes the session away by force. Requests under way fail, and the plain
 // files beneath serve. It does nothing without a session. Connect may follow.
 func (h *Holding) Abort() error {

@@ -221,3 +221,40 @@ func TestCheckProtocol(t *testing.T) {
 	}
 	wantErr(t, checkProtocol(init(40, 0)[:50]), nil, "only 50 bytes")
 }
+
+// What the last server showed and didn't come to write is written by whoever
+// holds the session.
+func TestHoldingSettlesThePlainFiles(t *testing.T) {
+	dir := t.TempDir()
+	h := hold(t, dir)
+	v := New(Config{Dir: dir, Holding: h, Subdirs: []string{"decider"}, Logger: testLogger(t)})
+	check(t, v.Open(t.Context()))
+	check(t, v.Mount(t.Context()))
+	publish(t, v, "same", entry("same"))
+	publish(t, v, "x", entry("old"))
+	for _, name := range []string{"x", "y"} {
+		next, err := v.tree.stage(v.tree.root, name, entry("newer"))
+		check(t, err)
+		v.swap("", name, next)
+	}
+	next, err := v.tree.stage(v.tree.directory("decider"), "z", entry("z"))
+	check(t, err)
+	v.swap("decider", "z", next)
+	v.closing.Store(true) // nothing is made up for by this one
+	check(t, v.Close())
+	same := stat(t, filepath.Join(dir, "same")).Ino
+	wantFile(t, v, "x", "old")
+	check(t, h.Settle())
+	wantFile(t, v, "x", "newer")
+	wantFile(t, v, "y", "newer")
+	wantFile(t, v, "decider/z", "z")
+	if st := stat(t, filepath.Join(dir, "y")); st.Mode&0o777 != 0o444 || st.Mtim.Nano() != testTime.UnixNano() {
+		t.Errorf("what is written has the mode %o and the time %v", st.Mode, st.Mtim)
+	}
+	if stat(t, filepath.Join(dir, "same")).Ino != same {
+		t.Error("what was as it should be was written again")
+	}
+	check(t, h.Settle())
+	check(t, h.Abort())
+	check(t, h.Settle())
+}

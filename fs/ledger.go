@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math"
+	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -65,6 +67,10 @@ type ledgerHeader struct {
 	lastID   atomic.Uint64 // the last id given to a version
 	woken    atomic.Uint64 // whoever watches knows of the versions up to this one
 	slots    atomic.Uint32 // how many slots have been in use
+	// What the plain files are like: their permissions, and the names of the
+	// subdirectories, with a NUL after each.
+	file, dir, gid uint32
+	subdirs        [256]byte
 }
 
 type ledgerSlot struct {
@@ -199,6 +205,31 @@ func (l *ledger) setInit(request []byte) error {
 	}
 	l.header.init = uint32(copy(l.header.initData[:], request))
 	return nil
+}
+
+// describe notes what the plain files are like.
+func (l *ledger) describe(subdirs []string, perm permissions) error {
+	var names []byte
+	for _, name := range subdirs {
+		names = append(append(names, name...), 0)
+	}
+	if len(names) > len(l.header.subdirs) {
+		return errors.New("the names of the subdirectories are too long")
+	}
+	clear(l.header.subdirs[:])
+	copy(l.header.subdirs[:], names)
+	l.header.file, l.header.dir, l.header.gid = perm.file, perm.dir, perm.gid
+	return nil
+}
+
+// described returns what was noted by describe.
+func (l *ledger) described() (subdirs []string, perm permissions) {
+	for name := range strings.SplitSeq(string(l.header.subdirs[:]), "\x00") {
+		if name != "" {
+			subdirs = append(subdirs, name)
+		}
+	}
+	return subdirs, permissions{file: l.header.file, dir: l.header.dir, uid: uint32(os.Geteuid()), gid: l.header.gid}
 }
 
 func (l *ledger) initRequest() []byte {

@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -178,8 +177,9 @@ func (p *plainTree) read(sub, name string) ([]byte, iofs.FileInfo, error) {
 	return content, info, nil
 }
 
-// has reports whether there is a file of that time and size.
-func (p *plainTree) has(sub, name string, modTime time.Time, size int64) bool {
+// holds reports whether a file has the time and the size of a version, which tell
+// versions apart.
+func (p *plainTree) holds(sub, name string, v *version) bool {
 	dir, err := p.openSub(sub, false)
 	if err != nil {
 		return false
@@ -187,7 +187,7 @@ func (p *plainTree) has(sub, name string, modTime time.Time, size int64) bool {
 	defer unix.Close(dir)
 	var st unix.Stat_t
 	err = unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW)
-	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == size && st.Mtim.Nano() == modTime.UnixNano()
+	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == int64(v.size) && st.Mtim.Nano() == v.modTime.UnixNano()
 }
 
 // list returns the names of all that lies in the directory and in its

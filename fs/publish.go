@@ -66,8 +66,9 @@ func (v *Volume) Disown(name string) {
 //
 // In the plain face an error means that readers still see what they saw, and
 // that the caller must try again. In the FUSE face it means a name that can't
-// be served, no memory, or a closed volume: if the plain file can't be written, the mount
-// serves the entry all the same; see CopyErr.
+// be served, no memory, a closed volume, or a mount that has just been taken
+// away: if the plain file can't be written, the mount serves the entry all the
+// same; see CopyErr.
 func (v *Volume) Publish(name string, e Entry) error {
 	sub, base, done, err := v.enter(name)
 	if err != nil {
@@ -78,7 +79,15 @@ func (v *Volume) Publish(name string, e Entry) error {
 	if err != nil {
 		return err
 	}
-	if err := v.copy(name, func() error { return v.plain.write(sub, base, e) }); err != nil {
+	write := func() error { return v.plain.write(sub, base, e) }
+	if v.face.Load().mode == FUSE {
+		// Readers needn't wait for the disk. If this process dies between the
+		// two, the next one makes up for it; see compareCopies.
+		v.swap(sub, base, next)
+		v.notForeign(name)
+		return v.copy(name, write)
+	}
+	if err := v.copy(name, write); err != nil {
 		v.tree.discard(next)
 		return err
 	}
@@ -130,7 +139,7 @@ func (v *Volume) compareCopies() {
 			return
 		}
 		now := v.tree.versionOf(v.tree.directory(sub), base)
-		same := now == nil || v.plain.has(sub, base, now.modTime, int64(now.size))
+		same := now == nil || v.plain.holds(sub, base, now)
 		done()
 		if !same {
 			v.tryCopy(name)

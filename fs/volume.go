@@ -123,6 +123,9 @@ func (v *Volume) open(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("opening %q: %w", v.cfg.Dir, err)
 	}
+	if err := v.ledger.describe(v.cfg.Subdirs, v.perm); err != nil {
+		return fmt.Errorf("opening %q: %w", v.cfg.Dir, err)
+	}
 	v.tree = newTree(v.cfg.Subdirs, v.ledger, left)
 	v.plain = newPlainTree(v.holding.root, v.holding.path, v.perm, v.cfg.Subdirs)
 	if err := v.plain.prepare(); err != nil {
