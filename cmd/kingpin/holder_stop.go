@@ -8,14 +8,28 @@ import (
 // finish takes the mounts away, while the worker goes on serving those who are
 // in the middle of reading, and ends the worker. With handOver the mounts stay.
 func (l *life) finish(handOver bool) {
+	// First, while the worker serves: later nobody may answer a wakeup.
+	l.stopWakers()
 	if !handOver {
-		unmounted := make(chan error, 1)
-		go func() {
-			unmounted <- errorsOf(l.volumes, func(h *held) error { return h.unmount(context.Background()) })
-		}()
-		l.listenUntil(unmounted)
+		l.unmount()
 	}
 	l.retire()
+}
+
+func (l *life) unmount() {
+	select {
+	case <-l.worker.dead: // nobody would be served
+		for _, h := range l.volumes {
+			h.abort("the monitor is ending")
+		}
+		return
+	default:
+	}
+	unmounted := make(chan error, 1)
+	go func() {
+		unmounted <- errorsOf(l.volumes, func(h *held) error { return h.unmount(context.Background()) })
+	}()
+	l.listenUntil(unmounted)
 }
 
 // listenUntil keeps the worker from waiting for the holder while the mounts are

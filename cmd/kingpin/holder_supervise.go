@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/kingpinfs/kingpin/internal/sdnotify"
@@ -66,8 +67,9 @@ type supervisor struct {
 	// function that it returns is called.
 	standIn func(why string, facts holderFacts) (end func())
 
-	wakers map[string]*waker
-	gone   chan *held // sessions that somebody else has ended
+	wakers     map[string]*waker
+	stopWakers func()
+	gone       chan *held // sessions that somebody else has ended
 
 	started  bool      // a worker has been
 	worked   bool      // a worker has loaded what was served last
@@ -89,7 +91,8 @@ func (s *supervisor) run(ctx context.Context) error {
 	s.served = time.Now()
 	s.gone = make(chan *held)
 	s.fallback = backoff{least: s.pace.backoff[0], most: s.pace.backoff[1]}
-	defer s.runWakers()()
+	s.stopWakers = s.runWakers()
+	defer s.stopWakers()
 	defer s.endStandIn()
 	defer func() {
 		for _, h := range s.volumes {
@@ -116,26 +119,33 @@ func (s *supervisor) run(ctx context.Context) error {
 	}
 }
 
-// runWakers starts the wakers. The function that it returns waits for them.
+// wakePatience is how long a wakeup that is under way is waited for. If nobody
+// serves the mount any more it lasts until somebody does.
+const wakePatience = time.Second
+
+// runWakers starts the wakers. The function that it returns ends them.
 func (s *supervisor) runWakers() (end func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.wakers = map[string]*waker{}
-	var ended []chan struct{}
+	var all sync.WaitGroup
 	for _, h := range s.volumes {
-		k, done := newWaker(h.holding), make(chan struct{})
+		k := newWaker(h.holding)
 		s.wakers[h.name] = k
-		ended = append(ended, done)
-		go func() {
-			defer close(done)
-			k.run(ctx)
-		}()
+		all.Go(func() { k.run(ctx) })
 	}
-	return func() {
+	return sync.OnceFunc(func() {
 		cancel()
-		for _, done := range ended {
-			<-done
+		ended := make(chan struct{})
+		go func() {
+			all.Wait()
+			close(ended)
+		}()
+		select {
+		case <-ended:
+		case <-time.After(wakePatience):
+			s.log.Warn("somebody who watches files isn't told of a change before the monitor ends")
 		}
-	}
+	})
 }
 
 // ending is how a worker's life ended.

@@ -220,6 +220,37 @@ func TestWatchersAreWoken(t *testing.T) {
 	st.await("ready woken 7 asleep")
 }
 
+// A change that nobody can be told of doesn't keep the monitor from ending.
+func TestMonitorEndsDuringAWakeup(t *testing.T) {
+	for _, cause := range []error{nil, errHandOver} {
+		st := newStage(t, kpfs.FUSE, "serving loaded shown wake work")
+		st.holding.asleep = make(chan struct{})
+		st.start()
+		st.await("wake a b")
+		st.cancel(cause)
+		if err := st.awaitEnd(); err != nil {
+			t.Error(err)
+		}
+		close(st.holding.asleep)
+	}
+}
+
+func TestWorkerIsHidden(t *testing.T) {
+	for _, args := range [][]string{{"--help"}, {"__complete", ""}, {"__complete", "mon"}} {
+		var stdout strings.Builder
+		if code := run(t.Context(), args, strings.NewReader(""), &stdout, io.Discard); code != exitDone {
+			t.Errorf("%q exits with %d", args, code)
+		}
+		if strings.Contains(stdout.String(), workerCommand) || !strings.Contains(stdout.String(), "monitor") {
+			t.Errorf("%q shows\n%s", args, &stdout)
+		}
+	}
+	var stderr strings.Builder
+	if code := run(t.Context(), []string{workerCommand}, strings.NewReader(""), io.Discard, &stderr); code != exitUsage || !strings.Contains(stderr.String(), "run that instead") {
+		t.Errorf("by itself it exits with %d and says %s", code, &stderr)
+	}
+}
+
 func TestWorkerMayStopTheMonitor(t *testing.T) {
 	st := newStage(t, kpfs.FUSE, "serving loaded shown kill work")
 	st.start()

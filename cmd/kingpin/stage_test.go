@@ -26,6 +26,7 @@ type fakeHolding struct {
 	showErr   error
 	probeErr  error
 	wakeErr   error
+	asleep    chan struct{} // if not nil, Wake waits for its end
 }
 
 func (f *fakeHolding) Connect(context.Context) error {
@@ -69,8 +70,12 @@ func (f *fakeHolding) Unmount(context.Context) error { return f.end("unmount") }
 func (f *fakeHolding) Wake(w kpfs.Wakeup) error {
 	f.events <- "wake " + w.From + " " + w.To
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.wakeErr
+	err, asleep := f.wakeErr, f.asleep
+	f.mu.Unlock()
+	if asleep != nil {
+		<-asleep
+	}
+	return err
 }
 
 func (f *fakeHolding) Connected() bool {

@@ -42,15 +42,15 @@ after which the monitor starts another.`,
 // runWorker does what the holder says, whose end of the control socket this
 // process must have inherited.
 func (a *app) runWorker(ctx context.Context) error {
-	// Signals go to all processes of a service, or of a terminal. But it is the
-	// holder that unmounts, and somebody has to serve meanwhile.
-	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	ctx = context.WithoutCancel(ctx)
 	control, err := inheritControl()
 	if err != nil {
 		return &usageError{fmt.Errorf("%s does the work of `kingpin monitor`, which starts it with what it needs: run that instead (%w)", workerCommand, err)}
 	}
 	defer control.close()
+	// Signals go to all processes of a service, or of a terminal. But it is the
+	// holder that unmounts, and somebody has to serve meanwhile.
+	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	ctx = context.WithoutCancel(ctx)
 	w, err := a.greet(control)
 	if err != nil {
 		return err
