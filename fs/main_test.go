@@ -24,9 +24,10 @@ import (
 const helperEnv = "KINGPIN_FS_TEST_HELPER"
 
 var helpers = map[string]func(args []string) error{
-	"read":  readHelper,
-	"serve": serveHelper,
-	"work":  workHelper,
+	"read":    readHelper,
+	"serve":   serveHelper,
+	"work":    workHelper,
+	"watched": watchedHelper,
 }
 
 func TestMain(m *testing.M) {

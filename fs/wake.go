@@ -127,18 +127,16 @@ func (w *waker) run(ctx context.Context) {
 	for wait(ctx, w.some) {
 		pending, upTo := w.take()
 		start := time.Now()
-		watched, err := watchedInodes(w.v.ledger.header.device)
+		watched := watchedInodes(w.v.ledger.header.device)
 		took := time.Since(start)
-		if err != nil {
-			w.v.cfg.Logger.Warn("can't find out who watches files by inotify", "error", err)
+		if watched != nil && len(watched) == 0 {
+			pending = nil
 		}
 		for name, olds := range pending {
 			if ctx.Err() != nil {
 				return
 			}
-			if len(watched) > 0 {
-				w.tell(name, olds, watched)
-			}
+			w.tell(name, olds, watched)
 		}
 		w.told(upTo)
 		rest, cancel := context.WithTimeout(ctx, min(restAfterLook*took, longestRest))

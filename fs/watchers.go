@@ -2,49 +2,73 @@ package fs
 
 import (
 	"bufio"
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
-// inodes are inode numbers of one filesystem.
+// inodes are inode numbers of one filesystem; nil is all of them.
 type inodes map[uint64]struct{}
 
 func (i inodes) has(id uint64) bool {
 	_, ok := i[id]
-	return ok
+	return ok || i == nil
 }
 
 // watchedInodes returns the inodes of the filesystem with that device's minor
-// number that somebody watches, by inotify or fanotify, as far as this process
-// may know; see proc_pid_fdinfo(5). An error means that it may know nothing.
-func watchedInodes(device uint32) (inodes, error) {
+// number that somebody watches, by inotify or fanotify; see proc_pid_fdinfo(5).
+// If this process may not look into all others, any may be watched: all are
+// returned.
+func watchedInodes(device uint32) inodes {
+	if !seesAllProcesses() {
+		return nil
+	}
 	proc, err := os.Open("/proc")
 	if err != nil {
-		return nil, err
+		return nil
 	}
 	defer proc.Close()
 	names, err := proc.Readdirnames(-1)
 	if err != nil {
-		return nil, err
+		return nil
 	}
 	found := inodes{}
 	for _, pid := range names {
 		if pid[0] < '0' || pid[0] > '9' {
 			continue
 		}
-		// Processes come and go, and some may not be looked into.
-		fds, _ := os.ReadDir(filepath.Join("/proc", pid, "fd"))
+		fds, err := os.ReadDir(filepath.Join("/proc", pid, "fd"))
+		if errors.Is(err, os.ErrPermission) {
+			return nil
+		}
 		for _, fd := range fds {
+			// Processes come and go, and close their files.
 			target, err := os.Readlink(filepath.Join("/proc", pid, "fd", fd.Name()))
 			if err == nil && (target == "anon_inode:inotify" || target == "anon_inode:[fanotify]") {
 				found.addWatches(filepath.Join("/proc", pid, "fdinfo", fd.Name()), device)
 			}
 		}
 	}
-	return found, nil
+	return found
 }
+
+// firstPIDNamespace is the inode number of the PID namespace that the machine
+// starts with: PROC_PID_INIT_INO in the kernel. In another one the processes
+// outside of it can't be seen, whose mounts may be ours all the same.
+const firstPIDNamespace = 0xEFFFFFFC
+
+// seesAllProcesses reports whether this process is in the PID namespace of all
+// others. They were told apart once and for all when it started.
+var seesAllProcesses = sync.OnceValue(func() bool {
+	var st unix.Stat_t
+	err := unix.Stat("/proc/self/ns/pid", &st)
+	return err == nil && st.Ino == firstPIDNamespace
+})
 
 // addWatches adds what one descriptor watches. Its lines are such as
 //
