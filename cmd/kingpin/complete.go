@@ -29,40 +29,23 @@ func completeFirst(complete completion) completion {
 
 // completeConfigs completes names of configs.
 func (a *app) completeConfigs(options *fleetOptions) completion {
-	return a.complete(options, (*app).withZooKeeper, func(ctx context.Context, f *fleet) ([]string, error) {
-		paths, err := configPaths(ctx, f.znodes)
-		names := make([]string, len(paths))
-		for i, path := range paths {
-			names[i] = strings.ReplaceAll(strings.TrimPrefix(path, "/"), "/", ".")
-		}
-		return names, err
-	})
+	return a.complete(options, (*app).withZooKeeper, configNames)
 }
 
 // completeManaged completes DOMAIN.KEY.
 func (a *app) completeManaged(options *fleetOptions) completion {
-	return a.complete(options, (*app).withZooKeeper, func(ctx context.Context, f *fleet) ([]string, error) {
-		paths, err := configPaths(ctx, f.znodes)
-		names := make([]string, len(paths))
-		for i, path := range paths {
-			names[i] = strings.ReplaceAll(strings.TrimPrefix(path, managedDataPath+"/"), "/", ".")
-		}
-		return names, err
-	})
+	return a.complete(options, (*app).withZooKeeper, managedNames)
 }
 
 // completeDeciders completes names of deciders.
 func (a *app) completeDeciders(options *fleetOptions) completion {
-	return a.complete(options, (*app).withFleet, func(ctx context.Context, f *fleet) ([]string, error) {
-		view, _, err := managed.NewDecider(managed.Options{Client: f.configs()}).Fetch(ctx)
-		return view.Names(), err
-	})
+	return a.complete(options, (*app).withFleet, deciderNames)
 }
 
 // complete asks the fleet. What goes wrong is nothing to tell who is typing.
 func (a *app) complete(options *fleetOptions,
 	with func(*app, context.Context, *fleetOptions, func(context.Context, *fleet) error) error,
-	list func(context.Context, *fleet) ([]string, error)) completion {
+	list fleetNames) completion {
 	return func(cmd *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
 		if err := applyEnvironment(cmd.Flags(), os.Getenv); err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
@@ -84,4 +67,39 @@ func (a *app) complete(options *fleetOptions,
 		}
 		return found, cobra.ShellCompDirectiveNoFileComp
 	}
+}
+
+// fleetNames finds names in the fleet.
+type fleetNames func(context.Context, *fleet) ([]string, error)
+
+// configNames are the names of the configs' files.
+func configNames(ctx context.Context, f *fleet) ([]string, error) {
+	paths, err := configPaths(ctx, f.znodes)
+	names := make([]string, len(paths))
+	for i, path := range paths {
+		names[i] = strings.ReplaceAll(strings.TrimPrefix(path, "/"), "/", ".")
+	}
+	return names, err
+}
+
+// managedNames are DOMAIN.KEY of them.
+func managedNames(ctx context.Context, f *fleet) ([]string, error) {
+	names, err := configNames(ctx, f)
+	for i, name := range names {
+		names[i] = strings.TrimPrefix(name, "config.manageddata.")
+	}
+	return names, err
+}
+
+func deciderNames(ctx context.Context, f *fleet) ([]string, error) {
+	view, _, err := managed.NewDecider(managed.Options{Client: f.configs()}).Fetch(ctx)
+	return view.Names(), err
+}
+
+func dependencyNames(ctx context.Context, f *fleet) ([]string, error) {
+	return f.metaconfigs().ListDependencies(ctx)
+}
+
+func metaconfigNames(ctx context.Context, f *fleet) ([]string, error) {
+	return f.metaconfigs().List(ctx)
 }
