@@ -36,11 +36,13 @@ func (e *workerError) Error() string { return e.text }
 // live starts a worker and returns when it is dead. The error is that of the
 // first worker of all, if it couldn't do its work.
 func (s *supervisor) live(ctx context.Context) (ending, error) {
-	w, err := s.startWorker()
-	if err != nil && !s.worked {
+	w, err := s.startWorker(ctx)
+	switch {
+	case ctx.Err() != nil && err != nil:
+		return ending{}, nil
+	case err != nil && !s.worked:
 		return ending{}, err
-	}
-	if err != nil {
+	case err != nil:
 		return ending{how: err.Error(), code: killed}, nil
 	}
 	defer w.leave()
@@ -54,37 +56,6 @@ func (s *supervisor) live(ctx context.Context) (ending, error) {
 		s.served = time.Now()
 	}
 	return l.end, err
-}
-
-// startWorker starts a worker that inherits all that is held, and tells it what
-// to do.
-func (s *supervisor) startWorker() (_ *process, err error) {
-	if s.started {
-		s.hello.Holder.Restarts++
-	}
-	s.started = true
-	files := []*os.File{s.listener}
-	defer func() {
-		for _, copied := range files[1:] {
-			_ = copied.Close()
-		}
-	}()
-	h := s.hello
-	h.Volumes = map[string]heldVolume{}
-	for _, v := range s.volumes {
-		if h.Volumes[v.name], files, err = v.describe(files, listenerNumber); err != nil {
-			return nil, err
-		}
-	}
-	w, err := startProcess(s.program, s.stderr, s.log, files...)
-	if err != nil {
-		return nil, err
-	}
-	s.log.Debug("a worker has been started", "pid", w.Pid, "path", w.path)
-	if err := w.control.send(message{Kind: sayHello, Hello: &h}); err != nil {
-		s.log.Debug("the worker can't be told what to do", "pid", w.Pid, "error", err) // it is dead
-	}
-	return w, nil
 }
 
 func (l *life) run(ctx context.Context) error {

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // ownImage is this process's program, even if its file has been removed.
@@ -18,6 +19,8 @@ type program struct {
 	path string // "" if it can't be told
 	args []string
 	env  []string
+
+	mu sync.Mutex // guards failed
 	// failed is a file at path that couldn't serve. It isn't tried again
 	// before it is replaced; nil if there is none.
 	failed os.FileInfo
@@ -72,6 +75,8 @@ func (p *program) pick() (string, os.FileInfo) {
 		return ownImage, nil
 	}
 	found, err := os.Stat(p.path)
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if err != nil || p.failed != nil && isSameVersion(found, p.failed) {
 		return ownImage, nil
 	}
@@ -84,12 +89,18 @@ func (p *program) distrust(path string, picked os.FileInfo) bool {
 	if path == ownImage || isOwnImage(path) {
 		return false
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.failed = picked
 	return true
 }
 
 // trust forgets what couldn't serve: nothing else could either.
-func (p *program) trust() { p.failed = nil }
+func (p *program) trust() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failed = nil
+}
 
 func isSameVersion(a, b os.FileInfo) bool {
 	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
