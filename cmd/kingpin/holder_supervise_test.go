@@ -198,6 +198,7 @@ func TestMountThatIsTakenAwayComesBack(t *testing.T) {
 
 func TestMountThatCantBeShown(t *testing.T) {
 	st := newStage(t, kpfs.FUSE, atWork)
+	st.pace.stop = 100 * time.Millisecond // it waits for the mount to be shown
 	st.holding.showErr = errors.New("it is covered")
 	st.start()
 	if err := st.awaitEnd(); err == nil || !strings.Contains(err.Error(), "it is covered") {
@@ -225,6 +226,7 @@ func TestMonitorEndsDuringAWakeup(t *testing.T) {
 	for _, cause := range []error{nil, errHandOver} {
 		st := newStage(t, kpfs.FUSE, "serving loaded shown wake work")
 		st.holding.asleep = make(chan struct{})
+		st.pace.stop = 100 * time.Millisecond // it waits for the wakeup
 		st.start()
 		st.await("wake a b")
 		st.cancel(cause)
