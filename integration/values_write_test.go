@@ -293,3 +293,17 @@ func TestWritersLoseNothing(t *testing.T) {
 		t.Errorf("the history has %d versions: %+v", len(history), history)
 	}
 }
+
+// A pointer that holds no version is mended by publishing one.
+func TestRollbackMendsAPointer(t *testing.T) {
+	f := newFleet(t, gofakes3)
+	f.newConfig("spam", "grey_list")
+	f.run("list", "add", "spam.grey_list", "a")
+	version := f.run("list", "add", "spam.grey_list", "b")
+	f.zk.set("/config/manageddata/spam/grey_list", []byte("garbage"))
+	wantRefusal(t, f.try("", "list", "add", "spam.grey_list", "c"), 3, "garbage")
+	f.run("config", "rollback", "config.manageddata.spam.grey_list", version)
+	if got := f.run("list", "show", "spam.grey_list"); got != "a\nb" {
+		t.Errorf("the list is %q", got)
+	}
+}

@@ -38,7 +38,8 @@ func (a *app) changeValue(ctx context.Context, options *fleetOptions, o *changeO
 	var value store.Value
 	err = a.withFleet(ctx, options, func(ctx context.Context, f *fleet) error {
 		client := f.configs()
-		if before, err = client.Version(ctx, file); err != nil {
+		// What can't be read as a version is mended by publishing one.
+		if before, err = client.Version(ctx, file); err != nil && store.KindOf(err) != store.Invalid {
 			return err
 		}
 		value, err = do(ctx, client, write)

@@ -47,11 +47,7 @@ func rollBack(ctx context.Context, client *managed.Client, name string, version 
 	if err != nil {
 		return store.Value{}, err
 	}
-	current, err := client.Version(ctx, name)
-	if err != nil {
-		return store.Value{}, err
-	}
-	if current == version {
+	if current, err := client.Version(ctx, name); err == nil && current == version {
 		return store.Value{}, &store.Error{Op: "rolling back", Subject: name, Kind: store.Invalid,
 			Err: errors.New("version " + string(version) + " is the current one")}
 	}
