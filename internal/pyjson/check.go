@@ -11,46 +11,47 @@ import (
 // although Python writes it: numbers that aren't finite, and halves of surrogate
 // pairs. text is what the value was parsed from. The error is an *Error.
 func (v Value) Check(text []byte) error {
-	return v.Walk(func(pointer string, v Value) error {
-		switch v.Kind {
-		case Number:
-			if t := numberText(v.Text); strings.HasSuffix(t, infinity) || t == nan {
-				return ErrorAt(text, v.Offset, pointer, errors.New("the number is not finite, which JSON can't say"))
-			}
-		case String:
-			if !utf8.ValidString(v.Text) {
-				return ErrorAt(text, v.Offset, pointer, errors.New("the text holds half of a surrogate pair, which is no character"))
-			}
-		case Object:
-			for _, field := range v.Fields {
-				if !utf8.ValidString(field.Name) {
-					return ErrorAt(text, field.Value.Offset, pointer, errors.New("a name holds half of a surrogate pair, which is no character"))
-				}
-			}
-		}
-		return nil
-	})
-}
-
-// Walk calls f with the value and everything in it, and with their JSON
-// pointers, until f returns an error, which it returns.
-func (v Value) Walk(f func(pointer string, v Value) error) error { return v.walk("", f) }
-
-func (v Value) walk(pointer string, f func(string, Value) error) error {
-	if err := f(pointer, v); err != nil {
-		return err
-	}
-	for i, item := range v.Items {
-		if err := item.walk(pointer+"/"+strconv.Itoa(i), f); err != nil {
-			return err
-		}
-	}
-	for _, field := range v.Fields {
-		if err := field.Value.walk(pointer+"/"+EscapePointer(field.Name), f); err != nil {
-			return err
-		}
+	if at, pointer, err := v.check(); err != nil {
+		return ErrorAt(text, at, pointer, err)
 	}
 	return nil
+}
+
+var (
+	errNotFinite = errors.New("the number is not finite, which JSON can't say")
+	errHalfText  = errors.New("the text holds half of a surrogate pair, which is no character")
+	errHalfName  = errors.New("a name holds half of a surrogate pair, which is no character")
+)
+
+// check returns where the first fault is, by its offset and by its pointer from
+// the value on.
+func (v Value) check() (at int, pointer string, err error) {
+	switch v.Kind {
+	case Number:
+		if t := numberText(v.Text); strings.HasSuffix(t, infinity) || t == nan {
+			return v.Offset, "", errNotFinite
+		}
+	case String:
+		if !utf8.ValidString(v.Text) {
+			return v.Offset, "", errHalfText
+		}
+	case Array:
+		for i, item := range v.Items {
+			if at, pointer, err := item.check(); err != nil {
+				return at, "/" + strconv.Itoa(i) + pointer, err
+			}
+		}
+	case Object:
+		for _, field := range v.Fields {
+			if !utf8.ValidString(field.Name) {
+				return field.Value.Offset, "", errHalfName
+			}
+			if at, pointer, err := field.Value.check(); err != nil {
+				return at, "/" + EscapePointer(field.Name) + pointer, err
+			}
+		}
+	}
+	return 0, "", nil
 }
 
 var pointerEscapes = strings.NewReplacer("~", "~0", "/", "~1")
