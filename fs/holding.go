@@ -479,8 +479,30 @@ func (h *Holding) end(flags int) error {
 	// private mount wait for.
 	devErr := unix.Close(s.dev)
 	s.dev = -1
+	var abortErr error
+	if flags&unix.MNT_FORCE != 0 || !endsWithin(&h.users, drainTime) {
+		// There may have been no mount to take away by force.
+		abortErr = s.abort()
+	}
 	h.users.Wait()
-	return errors.Join(err, outdateErr, devErr, s.close())
+	return errors.Join(err, outdateErr, devErr, abortErr, s.close())
+}
+
+// endsWithin reports whether a group ends in that time. It must end some time.
+func endsWithin(group *sync.WaitGroup, d time.Duration) bool {
+	ended := make(chan struct{})
+	go func() {
+		group.Wait()
+		close(ended)
+	}()
+	timeout := time.NewTimer(d)
+	defer timeout.Stop()
+	select {
+	case <-ended:
+		return true
+	case <-timeout.C:
+		return false
+	}
 }
 
 func unmount(dir string, flags int) error {

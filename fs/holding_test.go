@@ -258,3 +258,28 @@ func TestHoldingSettlesThePlainFiles(t *testing.T) {
 	check(t, h.Abort())
 	check(t, h.Settle())
 }
+
+// A session that is mounted nowhere, and of which a process that can't end has the
+// device open, ends all the same, and so does who waits for an answer in it.
+func TestHoldingAbortsWhatIsMountedNowhere(t *testing.T) {
+	dir := t.TempDir()
+	h := hold(t, dir)
+	v := serveHolding(t, h)
+	show(t, h)
+	publish(t, v, "x", entry("x"))
+	check(t, v.Close())
+	descriptors, err := h.Descriptors()
+	check(t, err)
+	woken := make(chan error, 1)
+	go func() { woken <- h.Wake(Wakeup{From: stageDir + "/1", To: "x"}) }()
+	await(t, "the wakeup", func() bool { return hasRequest(t, h.session.dev) })
+	check(t, unix.Unmount(dir, unix.MNT_DETACH))
+	check(t, h.Abort())
+	if err := <-woken; err == nil {
+		t.Error("a wakeup that nobody answered was answered")
+	}
+	for _, d := range descriptors {
+		check(t, d.File.Close())
+	}
+	check(t, h.Connect(t.Context()))
+}

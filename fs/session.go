@@ -193,6 +193,39 @@ func (s *session) share() (dev int, l *ledger, err error) {
 	return dev, l, nil
 }
 
+// abort ends the session by force, wherever it is mounted and whoever has its
+// device open: requests under way fail, and all that come. It is done through the
+// filesystem of FUSE connections, which need not be mounted anywhere for it.
+func (s *session) abort() error {
+	err := abortConnection(s.ledger.header.device)
+	if err != nil && !errors.Is(err, unix.ENOENT) { // it has ended
+		return fmt.Errorf("aborting a FUSE session: %w", err)
+	}
+	return nil
+}
+
+func abortConnection(device uint32) error {
+	fs, err := unix.Fsopen("fusectl", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fs)
+	if err := unix.FsconfigCreate(fs); err != nil {
+		return err
+	}
+	connections, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(connections)
+	fd, err := unix.Openat(connections, strconv.Itoa(int(device))+"/abort", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return writeAll(fd, []byte("1"))
+}
+
 // close closes what the session has of descriptors.
 func (s *session) close() error {
 	var errs []error

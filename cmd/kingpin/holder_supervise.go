@@ -29,7 +29,7 @@ type pace struct {
 
 func defaultPace() pace {
 	return pace{
-		serve: 2 * time.Second, attempt: time.Second, beat: 5 * time.Second, answer: 2 * time.Second,
+		serve: 5 * time.Second, attempt: time.Second, beat: 5 * time.Second, answer: 2 * time.Second,
 		stopped: time.Second, stop: 10 * time.Second, proven: 10 * time.Second,
 		backoff: [2]time.Duration{time.Second, time.Minute}, strikes: 3,
 	}
@@ -196,6 +196,7 @@ func (s *supervisor) isWaitedFor() bool {
 // returns false if ctx is done first.
 func (s *supervisor) giveUp(ctx context.Context, why string) bool {
 	for _, h := range s.volumes {
+		h.settle()
 		h.abort(why)
 	}
 	s.strikes, s.hangs = 0, 0

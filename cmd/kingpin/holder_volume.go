@@ -22,6 +22,7 @@ type holding interface {
 	Gone() <-chan struct{}
 	Probe(ctx context.Context) error
 	Wake(w kpfs.Wakeup) error
+	Settle() error
 	Abort() error
 	Unmount(ctx context.Context) error
 	Descriptors() ([]kpfs.Descriptor, error)
@@ -95,6 +96,13 @@ func (h *held) watch(gone chan<- *held) {
 		case gone <- h:
 		}
 	}()
+}
+
+// settle makes the plain files what a worker that is dead now served last.
+func (h *held) settle() {
+	if err := h.holding.Settle(); err != nil {
+		h.log.Error("readers may see an older version of a file", "dir", h.dir, "error", err)
+	}
 }
 
 // abort takes the session away, if there is one, dead or alive.

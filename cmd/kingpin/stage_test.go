@@ -65,6 +65,7 @@ func (f *fakeHolding) end(event string) error {
 	return nil
 }
 
+func (f *fakeHolding) Settle() error                 { return nil }
 func (f *fakeHolding) Abort() error                  { return f.end("abort") }
 func (f *fakeHolding) Unmount(context.Context) error { return f.end("unmount") }
 func (f *fakeHolding) Wake(w kpfs.Wakeup) error {
