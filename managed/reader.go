@@ -203,13 +203,16 @@ func (r *Reader[T]) Get() T { return r.current.Load().value }
 // wraps io/fs.ErrNotExist if there is no file.
 func (r *Reader[T]) Err() error { return r.current.Load().err }
 
-// Wait returns when there was a good content. The error is ctx's cause and names
-// what is wrong with the file.
+// Wait returns when there was a good content. The error is ctx's cause, and names
+// what is wrong with the file, or says that the reader was closed.
 func (r *Reader[T]) Wait(ctx context.Context) error {
 	for {
 		s := r.current.Load()
 		if s.contents > 0 {
 			return nil
+		}
+		if errors.Is(s.err, errClosed) {
+			return fmt.Errorf("waiting for the managed value %s.%s: %w", r.domain, r.key, errClosed)
 		}
 		select {
 		case <-s.changed:

@@ -134,6 +134,9 @@ func TestReaderErrors(t *testing.T) {
 		t.Errorf("Open: %v", err)
 	}
 	list.Close()
+	if err := list.Wait(t.Context()); !errors.Is(err, errClosed) {
+		t.Errorf("Wait for a closed list: %v", err)
+	}
 	if err := list.Open(t.Context()); !errors.Is(err, errOpen) {
 		t.Errorf("a second Open: %v", err)
 	}

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -65,6 +67,34 @@ func (a *app) changeValue(ctx context.Context, options *fleetOptions, o *changeO
 		return err
 	}
 	return a.waitServed(ctx, o.wait, file, value.Version)
+}
+
+// valuesFlag is a flag of commands that take many values.
+type valuesFlag struct{ file string }
+
+func (v *valuesFlag) addFlag(flags *pflag.FlagSet) {
+	flags.StringVar(&v.file, "from", "", "take the values from this `FILE`, or - for standard input, one a line")
+}
+
+// values returns those of the command line, and those of the file. Empty lines
+// are none. That there is no value at all is an error of usage.
+func (v *valuesFlag) values(a *app, args []string) ([]string, error) {
+	values := slices.Clone(args)
+	if v.file != "" {
+		content, err := a.readContent(v.file)
+		if err != nil {
+			return nil, err
+		}
+		for line := range strings.Lines(string(content)) {
+			if line = strings.TrimRight(line, "\r\n"); line != "" {
+				values = append(values, line)
+			}
+		}
+	}
+	if len(values) == 0 {
+		return nil, usagef("no VALUE is given, and no file that has one by --from")
+	}
+	return values, nil
 }
 
 // configs reads and publishes the fleet's configs.

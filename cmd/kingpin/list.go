@@ -26,28 +26,29 @@ nothing publishes nothing.`,
 	cmd.AddCommand(
 		a.newListShowCommand(&options),
 		a.newListChange(&options, listChange{
-			use:   "add DOMAIN.KEY VALUE...",
+			use:   "add DOMAIN.KEY [VALUE...]",
 			short: "Append values to a list",
 			long:  "Append those values to a list that it doesn't have.",
 			example: `  kingpin list add spam.grey_list 10.0.0.7
-  kingpin list add spam.grey_list 10.0.0.7 10.0.0.8 --comment 'seen in the logs' --wait`,
-			args: cobra.MinimumNArgs(2),
-			do:   (*managed.List).Add,
+  kingpin list add spam.grey_list 10.0.0.7 10.0.0.8 --comment 'seen in the logs' --wait
+  kingpin list add spam.grey_list --from addresses.txt`,
+			values: true,
+			do:     (*managed.List).Add,
 		}),
 		a.newListChange(&options, listChange{
-			use:     "remove DOMAIN.KEY VALUE...",
+			use:     "remove DOMAIN.KEY [VALUE...]",
 			short:   "Take values out of a list",
 			long:    "Take values out of a list, wherever in it they are.",
 			example: `  kingpin list remove spam.grey_list 10.0.0.7`,
-			args:    cobra.MinimumNArgs(2),
+			values:  true,
 			do:      (*managed.List).Remove,
 		}),
 		a.newListChange(&options, listChange{
-			use:     "set DOMAIN.KEY VALUE...",
+			use:     "set DOMAIN.KEY [VALUE...]",
 			short:   "Replace all values of a list",
 			long:    "Make these the values of a list, in this order, and no others.",
 			example: `  kingpin list set spam.grey_list 10.0.0.7 10.0.0.8`,
-			args:    cobra.MinimumNArgs(2),
+			values:  true,
 			do:      (*managed.List).Set,
 		}),
 		a.newListChange(&options, listChange{
@@ -55,7 +56,6 @@ nothing publishes nothing.`,
 			short:   "Take all values out of a list",
 			long:    "Take all values out of a list. The list stays, as an empty one.",
 			example: `  kingpin list clear spam.grey_list --comment 'a new start'`,
-			args:    cobra.ExactArgs(1),
 			do:      (*managed.List).Set,
 		}),
 	)
@@ -66,30 +66,44 @@ nothing publishes nothing.`,
 type listChange struct {
 	use, short, long, example string
 
-	args cobra.PositionalArgs
-	do   func(l *managed.List, ctx context.Context, w store.Write, items ...string) (store.Value, error)
+	values bool // it takes some
+	do     func(l *managed.List, ctx context.Context, w store.Write, items ...string) (store.Value, error)
 }
 
 func (a *app) newListChange(options *fleetOptions, c listChange) *cobra.Command {
 	var o changeOptions
+	var from valuesFlag
+	args := cobra.ExactArgs(1)
+	if c.values {
+		args = cobra.MinimumNArgs(1)
+	}
 	cmd := &cobra.Command{
 		Use:     c.use,
 		Short:   c.short,
 		Long:    c.long + changeHelp,
 		Example: c.example,
-		Args:    c.args,
+		Args:    args,
 		RunE: a.runE(func(ctx context.Context, _ *cobra.Command, args []string) error {
 			domain, key, file, err := parseManagedName(args[0])
 			if err != nil {
 				return err
 			}
+			var values []string
+			if c.values {
+				if values, err = from.values(a, args[1:]); err != nil {
+					return err
+				}
+			}
 			return a.changeValue(ctx, options, &o, file, func(ctx context.Context, client *managed.Client, w store.Write) (store.Value, error) {
-				return c.do(managed.NewList(domain, key, managed.Options{Client: client}), ctx, w, args[1:]...)
+				return c.do(managed.NewList(domain, key, managed.Options{Client: client}), ctx, w, values...)
 			})
 		}),
 		ValidArgsFunction: completeFirst(a.completeManaged(options)),
 	}
 	o.addFlags(cmd.Flags())
+	if c.values {
+		from.addFlag(cmd.Flags())
+	}
 	return cmd
 }
 
