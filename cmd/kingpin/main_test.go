@@ -28,6 +28,7 @@ func TestScripts(t *testing.T) {
 	zookeeper := devtest.ZooKeeper(t)
 	conn, _ := devtest.RawZooKeeper(t, zookeeper.Addr())
 	s3 := devtest.S3(t)
+	program := buildProgram(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
@@ -40,6 +41,7 @@ func TestScripts(t *testing.T) {
 			if _, err := conn.Create("/"+name, nil, 0, zk.WorldACL(zk.PermAll)); err != nil {
 				return err
 			}
+			env.Setenv("PATH", program+string(os.PathListSeparator)+env.Getenv("PATH"))
 			env.Setenv("ZOOKEEPER", zookeeper.Addr())
 			env.Setenv("KINGPIN_ZK", zookeeper.Addr()+"/"+name)
 			env.Setenv("KINGPIN_S3_ENDPOINT", s3.Endpoint())
@@ -52,6 +54,20 @@ func TestScripts(t *testing.T) {
 			"capture": capture,
 		},
 	})
+}
+
+// buildProgram builds kingpin as users have it, and returns the directory that it
+// is in. Scripts run it hundreds of times, and with the race detector each start
+// would take a third of a second.
+func buildProgram(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, "kingpin"), ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if output, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v\n%s", build, err, output)
+	}
+	return dir
 }
 
 // exits runs a command and checks its exit code: exits CODE COMMAND ARG…
