@@ -27,6 +27,7 @@ func TestRestartServesTheLastThenTheNewest(t *testing.T) {
 		m := f.startMonitor(cfg)
 		m.awaitServerset(set, "10.0.0.1:80")
 		group := startReaders(t, m.config(name), "quick")
+		group.await(1)
 		publish(2)
 		m.awaitConfig(name, seriesContent(2))
 		first := mustStat(t, m.config(name))

@@ -61,7 +61,10 @@ func (m *monitor) stopWorkers() {
 			return nil
 		}
 		for _, pid := range children(m.t, m.pid()) {
-			_ = unix.Kill(pid, unix.SIGSTOP) // it may be gone
+			// One that isn't a worker yet would keep the holder in its fork(2).
+			if command, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); strings.Contains(string(command), "monitor-worker") {
+				_ = unix.Kill(pid, unix.SIGSTOP) // it may be gone
+			}
 		}
 		return fmt.Errorf("mounts are left: %q", left)
 	})
