@@ -34,6 +34,9 @@ type Config struct {
 	// means that this process does. It is called by one goroutine only.
 	Wake   func(Wakeup) error
 	Holder int
+	// Writer publishes what is written through the mount; nil means that the mount
+	// is read-only.
+	Writer Writer
 	// Logger gets what an administrator should know; nil means slog's default.
 	Logger *slog.Logger
 }

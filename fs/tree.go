@@ -15,6 +15,9 @@ type Entry struct {
 	ModTime time.Time // what stat shows; it changes exactly when the content does, which the caller sees to
 	Version string    // the extended attribute user.kingpin.version
 	ZKPath  string    // the extended attribute user.kingpin.zk_path
+	// Order is greater in newer versions of the same name, which decides where two
+	// are published at once. 0 is unknown.
+	Order int64
 }
 
 // Status is what may change of a file without a new version of it. Each field
