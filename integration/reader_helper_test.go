@@ -18,8 +18,8 @@ import (
 )
 
 // readerHelper is the helper that reads a series in a loop. Its arguments are
-// the file, the kind of reader and the file in which all readers share what they
-// know. When its standard input ends it reads once more, prints a readerReport and
+// the file, the kind of reader, the file in which all readers share what they
+// know, and, if the contents are numbered ones and no series, "numbered". When its standard input ends it reads once more, prints a readerReport and
 // ends.
 const readerHelper = "series-reader"
 
@@ -66,6 +66,10 @@ func (s *newestSeen) close() error { return unix.Munmap(s.memory) }
 // readSeries is the helper.
 func readSeries(args []string) int {
 	path, report := args[0], readerReport{Kind: args[1]}
+	parse := parseSeries
+	if len(args) > 3 && args[3] == "numbered" {
+		parse = parseNumberedText
+	}
 	seen, err := openNewestSeen(args[2])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -92,7 +96,7 @@ func readSeries(args []string) int {
 			problem = err.Error()
 		case text == content: // as before
 		default:
-			n, problem = parseSeries(text)
+			n, problem = parse(text)
 		}
 		switch {
 		case problem != "":
@@ -163,6 +167,16 @@ func parseSeries(text string) (n int, problem string) {
 	return n, ""
 }
 
+// parseNumberedText is parseSeries of a numbered content, whose versions differ in
+// size.
+func parseNumberedText(text string) (n int, problem string) {
+	n, err := parseNumbered(text)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return n, ""
+}
+
 // readerGroup is processes that read one series.
 type readerGroup struct {
 	t         testing.TB
@@ -174,6 +188,12 @@ type readerGroup struct {
 // startReaders starts a reader of each kind, "quick" or "slow", in a process of
 // its own.
 func startReaders(t testing.TB, path string, kinds ...string) *readerGroup {
+	t.Helper()
+	return startReadersOf(t, "series", path, kinds...)
+}
+
+// startReadersOf is startReaders of a "series", or of "numbered" contents.
+func startReadersOf(t testing.TB, contents, path string, kinds ...string) *readerGroup {
 	t.Helper()
 	shared := filepath.Join(tempDir(t), "newest")
 	seen, err := openNewestSeen(shared)
@@ -187,7 +207,7 @@ func startReaders(t testing.TB, path string, kinds ...string) *readerGroup {
 	})
 	g := &readerGroup{t: t, seen: seen}
 	for _, kind := range kinds {
-		cmd := helperCommand(t, readerHelper, path, kind, shared)
+		cmd := helperCommand(t, readerHelper, path, kind, shared, contents)
 		input, err := cmd.StdinPipe()
 		if err != nil {
 			t.Fatal(err)
