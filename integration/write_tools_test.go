@@ -28,7 +28,7 @@ type tool struct {
 // wholeTools write a content that they have as a whole.
 var wholeTools = []tool{
 	{name: "echo", script: `echo "$(cat "$SRC")" > "$F"`, silent: true},
-	{name: "subshell", script: `(read -r a < "$SRC"; echo "${a:0:1}"; echo "${a:1}") > "$F"`, silent: true},
+	{name: "subshell", script: `(read -r a < "$SRC"; printf %s "${a:0:5}"; echo "${a:5}") > "$F"`, silent: true},
 	{name: "cat", script: `cat "$SRC" > "$F"`},
 	{name: "cp", script: `cp "$SRC" "$F"`},
 	{name: "tee", script: `tee "$F" < "$SRC" > /dev/null`},
@@ -141,8 +141,8 @@ func TestToolsWriteThroughTheMount(t *testing.T) {
 	s := newWriteScene(t, newFleet(t, gofakes3), writeConfig)
 	targets := []*target{
 		{
-			name: limitsName, zkPath: limitsPath, start: "{\"limit\": 10}\n\n\n", from: "10", accepted: "20", rejected: "200",
-			publish: func(s *writeScene) { s.publish(limitsPath, "{\"limit\": 10}\n\n\n") },
+			name: limitsName, zkPath: limitsPath, start: "{\"limit\": 10}\n", from: "10", accepted: "20", rejected: "200",
+			publish: func(s *writeScene) { s.publish(limitsPath, "{\"limit\": 10}\n") },
 		},
 		{
 			name: feed, zkPath: deciderPath, start: "50\n", from: "50", accepted: "20", rejected: "101", each: true,
