@@ -118,10 +118,15 @@ func readSeries(args []string) int {
 	return 0
 }
 
+// slowReads are how much is read at once by readers that take their time: 150 ms
+// or more for 300 KiB, or for 6 MiB.
+var slowReads = map[string]int{"slow": 1000, "slow large": 20_000}
+
 // readWhole reads a file as one kind of reader does: quickly, by large reads, or
 // slowly, by small ones, so that the file changes in between.
 func readWhole(path, kind string) (string, error) {
-	if kind != "slow" {
+	slow := slowReads[kind]
+	if slow == 0 {
 		return readFile(path)
 	}
 	fd, err := openFile(path)
@@ -129,10 +134,10 @@ func readWhole(path, kind string) (string, error) {
 		return "", err
 	}
 	defer unix.Close(fd)
-	pace := time.NewTicker(500 * time.Microsecond) // 300 KiB take 150 ms
+	pace := time.NewTicker(500 * time.Microsecond)
 	defer pace.Stop()
 	var text strings.Builder
-	buffer := make([]byte, 1000)
+	buffer := make([]byte, slow)
 	for {
 		n, err := unix.Read(fd, buffer)
 		switch {
@@ -185,8 +190,8 @@ type readerGroup struct {
 	inputs    []io.WriteCloser
 }
 
-// startReaders starts a reader of each kind, "quick" or "slow", in a process of
-// its own.
+// startReaders starts a reader of each kind, "quick" or one of slowReads, in a
+// process of its own.
 func startReaders(t testing.TB, path string, kinds ...string) *readerGroup {
 	t.Helper()
 	return startReadersOf(t, "series", path, kinds...)

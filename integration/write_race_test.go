@@ -30,7 +30,7 @@ func newRace(t *testing.T) *race {
 	r := &race{writeScene: newWriteScene(t, newFleet(t, gofakes3), writeConfig), n: 1}
 	r.path = r.m.config(textName)
 	r.publish(textPath, racingContent(r.n))
-	r.readers = startReadersOf(t, "numbered", r.path, "quick", "quick", "slow", "slow")
+	r.readers = startReadersOf(t, "numbered", r.path, "quick", "quick", "slow large", "slow large")
 	return r
 }
 
