@@ -202,7 +202,7 @@ func (s *writeScene) mustUse(g *target, p person, r row) {
 	if steps := after.times - before.times; steps < 1 || steps > int32(max(r.most, 1)) {
 		s.t.Errorf("%s: %d versions were published", what, steps)
 	}
-	if author := s.author(g.zkPath); !strings.Contains(author, p.name) {
+	if author := s.author(g.zkPath); !strings.HasPrefix(author, p.name+"@") && !strings.HasPrefix(author, p.name+"%40") {
 		s.t.Errorf("%s: the author is %q", what, author)
 	}
 	s.other.awaitConfig(g.name, want)
@@ -245,7 +245,8 @@ func (s *writeScene) mustHaveAHistory() {
 	}
 	var history []historyEntry
 	s.runJSON(&history, "config", "history", textName, "--limit", "2")
-	if len(history) != 2 || !history[0].Current || !strings.Contains(history[0].Author, member.name) || history[0].Size != len("after\n") {
+	if len(history) != 2 || !history[0].Current || history[0].Size != len("after\n") ||
+		!strings.HasPrefix(history[0].Author, member.name+"@") || !containsAll(history[0].Comment, s.m.dirs.config, "bash") {
 		s.t.Errorf("after a write through the mount the history is %+v", history)
 	}
 	if got := s.run("config", "get", textName); got != "after" {
