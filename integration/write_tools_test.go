@@ -202,7 +202,7 @@ func (s *writeScene) mustUse(g *target, p person, r row) {
 	if steps := after.times - before.times; steps < 1 || steps > int32(max(r.most, 1)) {
 		s.t.Errorf("%s: %d versions were published", what, steps)
 	}
-	if author := s.author(g.zkPath); !strings.HasPrefix(author, p.name+"@") && !strings.HasPrefix(author, p.name+"%40") {
+	if author := s.author(g.zkPath); !strings.HasPrefix(author, p.name+"@") {
 		s.t.Errorf("%s: the author is %q", what, author)
 	}
 	s.other.awaitConfig(g.name, want)
