@@ -72,6 +72,11 @@ func TestBadValuesAreRefused(t *testing.T) {
 		// Nothing tells these apart from a shell's truncation, which hears nothing.
 		_, _ = rewrite(decider, ""), rewrite(text, "")
 	})
+	s.unchanged("a file that is made and not written", func() {
+		for _, name := range []string{"decider/touched", "touched"} {
+			_ = write(s.m.config(name), unix.O_WRONLY|unix.O_CREAT, "") // may be refused
+		}
+	})
 	s.unchanged("truncation to 1 GiB", func() {
 		for _, path := range []string{decider, limits, text} {
 			if err := unix.Truncate(path, 1<<30); !isOneOf(err, unix.EFBIG, unix.EINVAL) {
@@ -207,6 +212,23 @@ func TestDecidersComeAndGo(t *testing.T) {
 		if names := s.names("decider"); !slices.Equal(names, []string{"new_feed"}) {
 			t.Errorf("the directory lists %q", names)
 		}
+	}
+}
+
+// Deciders that are set at the same time are entries of one map, and all get in.
+func TestDecidersAreSetAtTheSameTime(t *testing.T) {
+	s := newWriteScene(t, newFleet(t, gofakes3), writeConfig)
+	const many = 12
+	script := fmt.Sprintf(`for i in $(seq %d); do echo $i > "$D/at_once_$i" & pids="$pids $!"; done; for p in $pids; do wait $p || exit 1; done`, many)
+	if ran := s.as(member, script, "D="+s.m.config("decider")); ran.code != 0 || ran.stderr != "" {
+		t.Errorf("it exited with %d and said %q", ran.code, ran.stderr)
+	}
+	for i := 1; i <= many; i++ {
+		name, want := fmt.Sprintf("decider/at_once_%d", i), fmt.Sprintf("%d\n", i)
+		if err := has(s.m.config(name), want); err != nil {
+			t.Error(err)
+		}
+		s.other.awaitConfig(name, want)
 	}
 }
 

@@ -35,6 +35,9 @@ var wholeTools = []tool{
 	{name: "dd", script: `dd if="$SRC" of="$F" bs=64k status=none`},
 	{name: "python w", script: `/usr/bin/python3 -c 'import sys
 with open(sys.argv[2]) as src, open(sys.argv[1], "w") as f: f.write(src.read())' "$F" "$SRC"`},
+	{name: "python shutil", script: `/usr/bin/python3 -c 'import shutil, sys
+shutil.copyfile(sys.argv[2], sys.argv[1])' "$F" "$SRC"`},
+	{name: "flock", script: `flock "$F" cp "$SRC" "$F"`},
 	// These two take the old file away before they make the new one.
 	{name: "install", script: `install -m 664 "$SRC" "$F"`, most: 2},
 	{name: "mv from another filesystem", script: `cp "$SRC" "$W/moved" && mv -f "$W/moved" "$F"`, most: 2},
@@ -60,8 +63,11 @@ with open(path, "r+") as f:
 // patchTool overwrites bytes that are as many before as after.
 var patchTool = tool{name: "dd conv=notrunc", script: `printf %s "$TO" | dd of="$F" bs=2 seek="$AT" oflag=seek_bytes conv=notrunc status=none`}
 
-// appendTool appends, and leaves closing to the shell.
-var appendTool = tool{name: ">>", script: `printf "%b" "$TAIL" >> "$F"`, silent: true}
+// appendTools append.
+var appendTools = []tool{
+	{name: ">>", script: `printf "%b" "$TAIL" >> "$F"`, silent: true},
+	{name: "tee -a", script: `set -o pipefail; printf "%b" "$TAIL" | tee -a "$F" > /dev/null`},
+}
 
 // target is a file to write, with a content that it begins with.
 type target struct {
@@ -110,13 +116,17 @@ func (g *target) rows(s *writeScene) []row {
 	all = append(all,
 		row{patchTool, []string{at, "TO=" + g.accepted}, g.text(g.accepted)},
 		row{patchTool, []string{at, "TO=xx"}, ""},
-		row{appendTool, []string{"TAIL=x"}, ""},
 		row{tool{name: ": >", script: `: > "$F"`, mute: true}, nil, ""},
 		row{tool{name: "truncate -s 0", script: `truncate -s 0 "$F"`, mute: true}, nil, ""})
+	for _, tool := range appendTools {
+		all = append(all, row{tool, []string{"TAIL=x"}, ""})
+		if !g.each { // to a decider's line nothing can be added
+			all = append(all, row{tool, []string{`TAIL=\n\n`}, g.start + "\n\n"})
+		}
+	}
 	if !g.each {
 		shorter := g.start[:len(g.start)-1]
 		all = append(all,
-			row{appendTool, []string{`TAIL=\n\n`}, g.start + "\n\n"},
 			row{tool{name: "truncate -s N", script: fmt.Sprintf(`truncate -s %d "$F"`, len(shorter))}, nil, shorter},
 			row{tool{name: "truncate -s 5", script: `truncate -s 5 "$F"`}, nil, ""})
 		// As large as configs get.

@@ -70,7 +70,7 @@ func (b *bench) measureWrites(ctx context.Context) (err error) {
 			served = decider
 		}
 		costs, err := b.rig.CompareWrites(ctx, rig.Writes{
-			Kind: c.kind, Served: served, Plain: filepath.Join(dir, filepath.Base(served)), Bare: c.bare(), N: b.pick(200, 30),
+			Kind: c.kind, Served: served, Plain: filepath.Join(dir, filepath.Base(served)), Bare: c.bare(), N: b.pick(120, 25),
 		})
 		if err != nil {
 			return fmt.Errorf("measuring writes of %s: %w\nthe monitor's last warnings:\n%s", c.what, err, m.Log())
