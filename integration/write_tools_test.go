@@ -160,11 +160,13 @@ func TestToolsWriteThroughTheMount(t *testing.T) {
 		},
 	}
 	for _, g := range targets {
-		for _, r := range g.rows(s) {
-			for _, p := range []person{superuser, member} {
-				s.mustUse(g, p, r)
-			}
+		people := []person{member, superuser}
+		for i, r := range g.rows(s) {
+			s.mustUse(g, people[i%2], r)
 			if r.want != "" {
+				s.mustUse(g, people[(i+1)%2], r)
+			}
+			if r.want != "" && !g.each { // who may open a file is the same for all
 				s.mustRefuse(g, r)
 			}
 		}
