@@ -20,7 +20,15 @@ type Write struct {
 	// ExpectContent, if not nil, is the content that must count, byte for
 	// byte: the condition that Python's writers use.
 	ExpectContent []byte
+	// Published, if not nil, is called with the new version as soon as ZooKeeper
+	// has it, which is before the lock is given back and the write returns. It
+	// isn't called if nothing was published. It must not wait for anything.
+	Published func(Value)
 }
+
+// ErrOutcomeUnknown is wrapped by the error, an Unavailable, of a write that may
+// or may not have been published.
+var ErrOutcomeUnknown = errors.New("the outcome is unknown, look which version counts before repeating it")
 
 // Put publishes content as a new version and returns it. When it returns nil,
 // ZooKeeper has the new version. Errors: NotFound if there is no such pointer;
@@ -28,7 +36,7 @@ type Write struct {
 // is done, or somebody else published meanwhile; TooLarge; Denied;
 // Unavailable. After an error nothing was published, with one exception: when
 // ZooKeeper is lost between the last step and its answer, the error (an
-// Unavailable) says that the outcome is unknown.
+// Unavailable) wraps ErrOutcomeUnknown.
 func (s *Store) Put(ctx context.Context, ref Ref, content []byte, w Write) (Value, error) {
 	return s.attempt(ctx, ref, w, func(Value) ([]byte, error) { return content, nil }, false)
 }
@@ -151,7 +159,11 @@ func (s *Store) publish(ctx context.Context, ref Ref, w Write, old Value, conten
 		}
 		return Value{}, err
 	}
-	return Value{Version: v, Content: content, Author: w.Author, Comment: w.Comment, Stat: stat}, nil
+	value := Value{Version: v, Content: content, Author: w.Author, Comment: w.Comment, Stat: stat}
+	if w.Published != nil {
+		w.Published(value)
+	}
+	return value, nil
 }
 
 // setPointer sets the pointer from the znode version that was read under the
@@ -172,7 +184,7 @@ func (s *Store) setPointer(ctx context.Context, ref Ref, v Version, znodeVersion
 		return Stat{}, err
 	default:
 		return Stat{}, &Error{Op: "publishing", Subject: ref.Path, Kind: Unavailable,
-			Err: fmt.Errorf("the outcome is unknown, look which version counts before repeating it: %w", err)}
+			Err: fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)}
 	}
 }
 

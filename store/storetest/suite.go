@@ -38,6 +38,7 @@ func Store(t *testing.T, open Open) {
 		{"UpdateUnchanged", testUpdateUnchanged},
 		{"UpdateRefused", testUpdateRefused},
 		{"ConcurrentUpdates", testConcurrentUpdates},
+		{"TellsOfWhatIsPublished", testTellsOfWhatIsPublished},
 		{"LockHeld", testLockHeld},
 		{"LostLock", testLostLock},
 		{"History", testHistory},
@@ -307,6 +308,40 @@ func testConcurrentUpdates(t *testing.T, f *fixture) {
 	}
 	wg.Wait()
 	f.wantContent(t, strconv.Itoa(writers*each))
+}
+
+// Whoever publishes learns of it, with the state of the pointer that orders it
+// among others, while nobody else can publish the next version.
+func testTellsOfWhatIsPublished(t *testing.T, f *fixture) {
+	f.create(t)
+	var told []store.Value
+	w := store.Write{Author: "me", Published: func(v store.Value) {
+		if now := f.wantContent(t, string(v.Content)); now.Version != v.Version || now.Stat != v.Stat {
+			t.Errorf("told of version %q at %+v, but %q at %+v counts", v.Version, v.Stat, now.Version, now.Stat)
+		}
+		told = append(told, v)
+	}}
+	put, err := f.store.Put(f.ctx, f.ref, []byte("one"), w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	updated, err := f.store.Update(f.ctx, f.ref, w, func(store.Value) ([]byte, error) { return []byte("two"), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = f.store.Update(f.ctx, f.ref, w, func(old store.Value) ([]byte, error) { return old.Content, nil }); err != nil {
+		t.Fatal(err)
+	}
+	never := store.Version("1.0")
+	w.Expect = &never
+	_, err = f.store.Put(f.ctx, f.ref, []byte("three"), w)
+	wantKind(t, err, store.Conflict)
+	if len(told) != 2 || told[0].Stat != put.Stat || told[1].Stat != updated.Stat || string(told[1].Content) != "two" {
+		t.Errorf("told of %+v; published were %+v and %+v", told, put, updated)
+	}
+	if put.Stat.Version != 1 || updated.Stat.Version != 2 || updated.Stat.Mzxid <= put.Stat.Mzxid {
+		t.Errorf("the pointer was %+v, then %+v", put.Stat, updated.Stat)
+	}
 }
 
 func testLockHeld(t *testing.T, f *fixture) {
