@@ -20,10 +20,11 @@ type Write struct {
 	// ExpectContent, if not nil, is the content that must count, byte for
 	// byte: the condition that Python's writers use.
 	ExpectContent []byte
-	// Published, if not nil, is called with the new version as soon as ZooKeeper
-	// has it, which is before the lock is given back and the write returns. It
-	// isn't called if nothing was published. It must not wait for anything.
-	Published func(Value)
+	// Publishing, if not nil, is called with a new version and its content, which
+	// it must not modify, before ZooKeeper has it: whoever reads the pointer may
+	// then find it there, and S3 need not be asked for it. It is called again if
+	// another version is tried, and isn't if there is nothing to publish.
+	Publishing func(Version, []byte)
 }
 
 // ErrOutcomeUnknown is wrapped by the error, an Unavailable, of a write that may
@@ -151,6 +152,9 @@ func (s *Store) publish(ctx context.Context, ref Ref, w Write, old Value, conten
 	if err := s.blobs.Put(ctx, ref.IndexKey(), []byte(v), PutOptions{}); err != nil {
 		return Value{}, err
 	}
+	if w.Publishing != nil {
+		w.Publishing(v, content)
+	}
 	stat, err := s.setPointer(ctx, ref, v, old.Stat.Version)
 	if err != nil {
 		if errors.Is(err, Conflict) {
@@ -159,11 +163,7 @@ func (s *Store) publish(ctx context.Context, ref Ref, w Write, old Value, conten
 		}
 		return Value{}, err
 	}
-	value := Value{Version: v, Content: content, Author: w.Author, Comment: w.Comment, Stat: stat}
-	if w.Published != nil {
-		w.Published(value)
-	}
-	return value, nil
+	return Value{Version: v, Content: content, Author: w.Author, Comment: w.Comment, Stat: stat}, nil
 }
 
 // setPointer sets the pointer from the znode version that was read under the

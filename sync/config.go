@@ -55,7 +55,7 @@ func (e *Engine) syncConfig(ctx context.Context, it *item) error {
 		return err
 	}
 	p, err := e.readPointer(ctx, path, now.known)
-	// What this process writes need not be fetched.
+	// What this process has written need not be fetched.
 	if err := e.serveWritten(it); err != nil {
 		return err
 	}
@@ -80,9 +80,11 @@ func (e *Engine) syncConfig(ctx context.Context, it *item) error {
 		return olderError(path)
 	}
 	ref := source(now.sub)
-	content, err := e.fetchContent(ctx, it, ref, v)
-	if err != nil {
-		return err
+	content, offered := e.takeOffer(it, v)
+	if !offered {
+		if content, err = e.fetchContent(ctx, it, ref, v); err != nil {
+			return err
+		}
 	}
 	if len(content) == 0 {
 		// No managed value is ever empty, and Python's monitor never wrote an

@@ -115,9 +115,11 @@ type fileState struct {
 	// sinking is held while the sink is called for the file, and before the
 	// engine's mu. Not so for SetStatus.
 	sinking sync.Mutex
-	serving served   // what readers see; its zero value: nothing
-	pending *served  // recorded on disk, about to be served
-	written *written // by this process, recorded on disk, not served yet; see written.go
+	serving served  // what readers see; its zero value: nothing
+	pending *served // recorded on disk, about to be served
+	// What this process writes; see written.go.
+	offered *offer   // about to be the newest version, as far as is known
+	written *written // the newest version, recorded on disk, not served yet
 }
 
 // guardState is what is known of a serverset.

@@ -146,6 +146,9 @@ func (h *history) writeHere() {
 		return
 	}
 	v := h.nextVersion()
+	if h.random.IntN(2) == 0 {
+		h.engine.OfferVersion(name, v, []byte(source.Path+"@"+string(v)))
+	}
 	value := h.published(source.Ref, v, source.Path+"@"+string(v))
 	engine, serve := h.engine, h.random.IntN(2) == 0
 	delay := time.Duration(h.random.IntN(3)*h.random.IntN(100)) * time.Millisecond

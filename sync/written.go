@@ -13,6 +13,13 @@ import (
 // engine it is a version like any other, which happens to be known before
 // ZooKeeper's watch speaks of it; zxids order it among those that are read.
 
+// offer is a version that this process is about to write to the fleet: if the
+// pointer names it, S3 need not be asked for it.
+type offer struct {
+	version store.Version
+	content []byte
+}
+
 // written is a version that this process has written to the fleet and not
 // served yet.
 type written struct {
@@ -40,6 +47,44 @@ func (e *Engine) Source(name string) (Source, bool) {
 		return Source{}, false
 	}
 	return Source{source(it.sub()), it.sub().KeyPrefix == ""}, true
+}
+
+// OfferVersion says that a version of a config, which this process is writing,
+// may soon be the one that counts. Its content becomes the engine's. NoteWritten
+// or WithdrawVersion must follow.
+func (e *Engine) OfferVersion(name string, v store.Version, content []byte) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if it := e.items[key{configItem, name}]; it != nil {
+		it.offered = &offer{v, content}
+	}
+}
+
+// WithdrawVersion says that a version that was offered won't be known from this
+// process: it has failed, or its outcome isn't known.
+func (e *Engine) WithdrawVersion(name string, v store.Version) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if it := e.items[key{configItem, name}]; it != nil {
+		it.withdraw(v)
+	}
+}
+
+// withdraw ends the offer of a version. mu must be held.
+func (it *item) withdraw(v store.Version) {
+	if it.offered != nil && it.offered.version == v {
+		it.offered = nil
+	}
+}
+
+// takeOffer returns the content of a version if it was offered.
+func (e *Engine) takeOffer(it *item, v store.Version) ([]byte, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if it.offered == nil || it.offered.version != v {
+		return nil, false
+	}
+	return it.offered.content, true
 }
 
 // NoteWritten says that this process has just written a version of a config to
@@ -70,6 +115,7 @@ func (e *Engine) note(k key, next served, content []byte) (entry Entry, r record
 		next.Order = next.Zxid
 		return next.entry(content), record{}, false
 	}
+	it.withdraw(store.Version(next.Version))
 	if newest := it.newest(); newest.isOf(source(it.sub())) && next.Zxid <= newest.Zxid {
 		if next.Version == newest.Version {
 			next = *newest

@@ -93,6 +93,42 @@ func TestNotedIsServedSoon(t *testing.T) {
 	})
 }
 
+// A worker finds the new version before the writer has its answer.
+func TestOfferedIsNotFetched(t *testing.T) {
+	withConfig(t, func(b *box) {
+		b.engine.OfferVersion(keyX.name, "2.0", []byte("x2"))
+		b.engine.WithdrawVersion(keyX.name, "1.5")
+		value := b.published(refX, "2.0", "x2")
+		b.settle()
+		b.wantContent(keyX, "x2")
+		noted := b.engine.NoteWritten(keyX.name, refX, value)
+		b.serveWritten(keyX)
+		if e := b.sink.entry(keyX); !noted.ModTime.Equal(e.ModTime) || noted.Order != e.Order || noted.Version != "2.0" {
+			t.Errorf("noted was %+v, served is %+v", noted, e)
+		}
+		if got, fetched := b.sink.served(keyX), b.s3.count(refX, "2.0"); got != "x1 x2" || fetched != 0 {
+			t.Errorf("served were %q, with %d fetches", got, fetched)
+		}
+		// Somebody else was faster.
+		b.engine.OfferVersion(keyX.name, "3.0", []byte("mine"))
+		b.config("test.x", "3.0", "theirs")
+		b.engine.WithdrawVersion(keyX.name, "3.0")
+		b.settle()
+		b.config("test.x", "4.0", "x4")
+		b.settle()
+		b.wantContent(keyX, "x4")
+		for _, name := range []string{"config.none", keyX.name} {
+			b.engine.OfferVersion(name, "5.0", nil)
+			b.engine.WithdrawVersion(name, "5.0")
+		}
+		b.engine.mu.Lock()
+		defer b.engine.mu.Unlock()
+		if it := b.engine.items[keyX]; it.offered != nil || it.written != nil {
+			t.Errorf("kept are %+v, %+v", it.offered, it.written)
+		}
+	})
+}
+
 // What takes its time when something newer is written doesn't come after it.
 func TestWrittenWhileAnOlderVersionIsFetched(t *testing.T) {
 	withConfig(t, func(b *box) {

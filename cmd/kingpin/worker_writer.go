@@ -52,6 +52,8 @@ type writerParts struct {
 // writerEngine is what a writer needs of the sync engine.
 type writerEngine interface {
 	Source(name string) (kpsync.Source, bool)
+	OfferVersion(name string, v store.Version, content []byte)
+	WithdrawVersion(name string, v store.Version)
 	NoteWritten(name string, ref store.Ref, value store.Value) kpsync.Entry
 	ServeWritten(name string) error
 }
@@ -232,16 +234,17 @@ func (r *request) publish(config string, do func(*managed.Client, store.Write) (
 		return err
 	}
 	client := managed.NewClientAt(r.parts.values, func(string) (store.Ref, error) { return ref, nil })
-	write := r.write()
-	write.Published = func(value store.Value) { r.parts.engine.NoteWritten(config, ref, value) }
+	write, tried := r.write(), store.Version("")
+	write.Publishing = func(v store.Version, content []byte) {
+		tried = v
+		r.parts.engine.OfferVersion(config, v, content)
+	}
 	value, err := do(client, write)
 	if err != nil {
+		r.parts.engine.WithdrawVersion(config, tried)
 		return err
 	}
-	// Where there was nothing to be published the engine may not know yet what
-	// there is.
-	e := r.parts.engine.NoteWritten(config, ref, value)
-	r.entry = newEntry(e)
+	r.entry = newEntry(r.parts.engine.NoteWritten(config, ref, value))
 	if r.Locked {
 		return nil
 	}

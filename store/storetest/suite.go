@@ -38,7 +38,7 @@ func Store(t *testing.T, open Open) {
 		{"UpdateUnchanged", testUpdateUnchanged},
 		{"UpdateRefused", testUpdateRefused},
 		{"ConcurrentUpdates", testConcurrentUpdates},
-		{"TellsOfWhatIsPublished", testTellsOfWhatIsPublished},
+		{"TellsWhatIsPublished", testTellsWhatIsPublished},
 		{"LockHeld", testLockHeld},
 		{"LostLock", testLostLock},
 		{"History", testHistory},
@@ -310,16 +310,16 @@ func testConcurrentUpdates(t *testing.T, f *fixture) {
 	f.wantContent(t, strconv.Itoa(writers*each))
 }
 
-// Whoever publishes learns of it, with the state of the pointer that orders it
-// among others, while nobody else can publish the next version.
-func testTellsOfWhatIsPublished(t *testing.T, f *fixture) {
+// Whoever publishes learns which version it will be before anybody can read it,
+// and of the pointer's state that orders it among others when it has been.
+func testTellsWhatIsPublished(t *testing.T, f *fixture) {
 	f.create(t)
 	var told []store.Value
-	w := store.Write{Author: "me", Published: func(v store.Value) {
-		if now := f.wantContent(t, string(v.Content)); now.Version != v.Version || now.Stat != v.Stat {
-			t.Errorf("told of version %q at %+v, but %q at %+v counts", v.Version, v.Stat, now.Version, now.Stat)
+	w := store.Write{Author: "me", Publishing: func(v store.Version, content []byte) {
+		if now, _, err := f.store.Pointer(f.ctx, f.ref); err != nil || now == v {
+			t.Errorf("the pointer names %q, %v already", now, err)
 		}
-		told = append(told, v)
+		told = append(told, store.Value{Version: v, Content: content})
 	}}
 	put, err := f.store.Put(f.ctx, f.ref, []byte("one"), w)
 	if err != nil {
@@ -329,18 +329,22 @@ func testTellsOfWhatIsPublished(t *testing.T, f *fixture) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err = f.store.Update(f.ctx, f.ref, w, func(old store.Value) ([]byte, error) { return old.Content, nil }); err != nil {
+	unchanged, err := f.store.Update(f.ctx, f.ref, w, func(old store.Value) ([]byte, error) { return old.Content, nil })
+	if err != nil {
 		t.Fatal(err)
 	}
 	never := store.Version("1.0")
 	w.Expect = &never
 	_, err = f.store.Put(f.ctx, f.ref, []byte("three"), w)
 	wantKind(t, err, store.Conflict)
-	if len(told) != 2 || told[0].Stat != put.Stat || told[1].Stat != updated.Stat || string(told[1].Content) != "two" {
-		t.Errorf("told of %+v; published were %+v and %+v", told, put, updated)
+	for i, value := range []store.Value{put, updated} {
+		if len(told) != 2 || told[i].Version != value.Version || string(told[i].Content) != string(value.Content) {
+			t.Errorf("told of %+v; published were %+v and %+v", told, put, updated)
+		}
 	}
-	if put.Stat.Version != 1 || updated.Stat.Version != 2 || updated.Stat.Mzxid <= put.Stat.Mzxid {
-		t.Errorf("the pointer was %+v, then %+v", put.Stat, updated.Stat)
+	now := f.wantContent(t, "two")
+	if updated.Stat != now.Stat || unchanged.Stat != now.Stat || put.Stat.Version != 1 || now.Stat.Version != 2 || now.Stat.Mzxid <= put.Stat.Mzxid {
+		t.Errorf("the pointer was %+v, %+v and %+v, and is %+v", put.Stat, updated.Stat, unchanged.Stat, now.Stat)
 	}
 }
 
