@@ -39,6 +39,8 @@ var (
 	restartsDesc  = prometheus.NewDesc("kingpin_worker_restarts_total", "Workers started in the place of another.", nil, nil)
 	fuseDesc      = prometheus.NewDesc("kingpin_fuse_requests_total",
 		"FUSE requests answered, by operation. A cached read causes none.", []string{"operation"}, nil)
+	writesDesc = prometheus.NewDesc("kingpin_writes_total",
+		"Changes through the mount, by outcome: published, or the errno that the writer got.", []string{"outcome"}, nil)
 	infoDesc = prometheus.NewDesc("kingpin_build_info", "1, labelled with the version of the binary.", []string{"version"}, nil)
 )
 
@@ -88,6 +90,9 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	out <- prometheus.MustNewConstMetric(restartsDesc, prometheus.CounterValue, float64(status.Restarts))
 	for operation, n := range status.FUSERequests {
 		out <- prometheus.MustNewConstMetric(fuseDesc, prometheus.CounterValue, float64(n), operation)
+	}
+	for outcome, n := range status.Writes {
+		out <- prometheus.MustNewConstMetric(writesDesc, prometheus.CounterValue, float64(n), outcome)
 	}
 	collectFiles(out, "config", snap.Configs)
 	collectFiles(out, "serverset", snap.Serversets)

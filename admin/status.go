@@ -11,6 +11,7 @@ import (
 type Status struct {
 	Mode          string           `json:"mode"`                  // "fuse" or "plain": which face serves
 	ModeReason    string           `json:"mode_reason,omitempty"` // why it isn't FUSE
+	Writers       string           `json:"writers"`               // who may write through the mount of the configs; "": nobody, as without a mount
 	Ready         bool             `json:"ready"`                 // the first load is over
 	Healthy       bool             `json:"healthy"`               // no part of the daemon is dead
 	Problem       string           `json:"problem,omitempty"`     // which part is
@@ -31,6 +32,7 @@ type Status struct {
 	Dependencies  []NodeStatus     `json:"dependencies"`
 	Warnings      []string         `json:"warnings"`                // what isn't right but keeps nobody from reading
 	FUSERequests  map[string]int64 `json:"fuse_requests,omitempty"` // answered so far, by operation
+	Writes        map[string]int64 `json:"writes,omitempty"`        // through the mount so far, by outcome: "published", or the errno
 	LastResyncAt  *time.Time       `json:"last_resync_at,omitempty"`
 	PublishedFile int64            `json:"published"` // versions published so far
 }

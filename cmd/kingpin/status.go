@@ -61,8 +61,13 @@ func printStatus(out io.Writer, s *admin.Status, all bool, now time.Time) error 
 	if !s.ZooKeeper.Connected {
 		zookeeper = "not connected: " + s.ZooKeeper.Error
 	}
+	writers := s.Writers
+	if writers == "" {
+		writers = "nobody through the files: plain ones are read-only, use kingpin decider and kingpin config"
+	}
 	summary := [][2]string{
 		{"mode", mode},
+		{"writers", writers},
 		{"ready", yesNo(s.Ready)},
 		{"healthy", yesNo(s.Healthy)},
 		{"zookeeper", zookeeper},

@@ -51,7 +51,7 @@ func (d *deciderFiles) publish(e kpsync.Entry) error {
 		file := deciderDir + "/" + name
 		wanted[file] = true
 		errs = append(errs, d.publishOne(file, kpfs.Entry{
-			Content: []byte(managed.RenderDeciderValue(values[name])), ModTime: e.ModTime, Version: e.Version, ZKPath: e.ZKPath,
+			Content: []byte(managed.RenderDeciderValue(values[name])), ModTime: e.ModTime, Version: e.Version, ZKPath: e.ZKPath, Order: e.Order,
 		}))
 	}
 	d.mu.Lock()
@@ -123,7 +123,7 @@ func (d *deciderFiles) adopt(e kpsync.Entry) error {
 		content, modTime, readErr := d.volume.ReadLast(file)
 		switch {
 		case readErr == nil && (err != nil || bad[file] || wanted && string(content) == managed.RenderDeciderValue(value)):
-			d.keep(file, kpfs.Entry{Content: content, ModTime: modTime, Version: e.Version, ZKPath: e.ZKPath})
+			d.keep(file, kpfs.Entry{Content: content, ModTime: modTime, Version: e.Version, ZKPath: e.ZKPath, Order: e.Order})
 		case !wanted:
 			errs = append(errs, d.volume.Remove(file))
 		}

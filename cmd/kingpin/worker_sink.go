@@ -131,5 +131,5 @@ func (s *fileSink) Flush() error {
 }
 
 func newEntry(e kpsync.Entry) kpfs.Entry {
-	return kpfs.Entry{Content: e.Content, ModTime: e.ModTime, Version: e.Version, ZKPath: e.ZKPath}
+	return kpfs.Entry{Content: e.Content, ModTime: e.ModTime, Version: e.Version, ZKPath: e.ZKPath, Order: e.Order}
 }

@@ -67,7 +67,10 @@ func (w *worker) describe() admin.Status {
 		StartedAt: holder.StartedAt, WorkerStarted: &w.started, Restarts: holder.Restarts, LastExit: holder.LastExit,
 		ConfigDir: w.options.ConfigDir, ServersetDir: w.options.ServersetDir,
 		ZooKeeper:    admin.ZooKeeperStatus{Connected: zk.Connected, Session: zk.Session, Server: zk.Server, Error: zk.LastError},
-		FUSERequests: map[string]int64{},
+		FUSERequests: map[string]int64{}, Writes: w.writer.counts(),
+	}
+	if mode, _ := w.configs.Face(); mode == kpfs.FUSE {
+		status.Writers = w.options.Writers.describe()
 	}
 	for _, volume := range w.volumes() {
 		for operation, n := range volume.Requests() {
