@@ -74,16 +74,16 @@ func parseCall(text string) (c call, ok bool) {
 	return call{number: number, size: size}, err == nil
 }
 
+// harmless are calls before which the kernel asks for a file's capabilities as well,
+// or which do so themselves, and that don't change an open file's content.
+var harmless = append([]int{
+	unix.SYS_OPENAT, unix.SYS_OPENAT2, unix.SYS_TRUNCATE, unix.SYS_FCHOWN, unix.SYS_FCHOWNAT,
+	unix.SYS_GETXATTR, unix.SYS_LGETXATTR, unix.SYS_FGETXATTR,
+}, legacyCalls...)
+
 // writesInPlace reports whether a call can change an open file's content. One
-// that can't be seen may.
-func (c call) writesInPlace() bool {
-	switch c.number {
-	case unix.SYS_OPENAT, unix.SYS_OPENAT2, unix.SYS_TRUNCATE,
-		unix.SYS_GETXATTR, unix.SYS_LGETXATTR, unix.SYS_FGETXATTR:
-		return false
-	}
-	return !slices.Contains(legacyOpens, c.number)
-}
+// that isn't known may.
+func (c call) writesInPlace() bool { return !slices.Contains(harmless, c.number) }
 
 // written returns how many bytes a call is to write in all, if it tells.
 func (c call) written() (n uint64, ok bool) {

@@ -2,5 +2,5 @@ package fs
 
 import "golang.org/x/sys/unix"
 
-// legacyOpens are the numbers of calls that only older machines have.
-var legacyOpens = []int{unix.SYS_OPEN, unix.SYS_CREAT}
+// legacyCalls are those of harmless that only older machines have.
+var legacyCalls = []int{unix.SYS_OPEN, unix.SYS_CREAT, unix.SYS_CHOWN, unix.SYS_LCHOWN}

@@ -2,5 +2,5 @@
 
 package fs
 
-// legacyOpens are the numbers of calls that only older machines have.
-var legacyOpens []int
+// legacyCalls are those of harmless that only older machines have.
+var legacyCalls []int

@@ -247,6 +247,25 @@ func (f *privateFace) Rename(cancelled, *fuse.RenameIn, string, string) fuse.Sta
 // Unlink implements fuse.RawFileSystem. See Rename.
 func (f *privateFace) Unlink(cancelled, *fuse.InHeader, string) fuse.Status { return fuse.EPERM }
 
+// GetXAttr implements fuse.RawFileSystem. There are none, so that the kernel needn't
+// ask again.
+func (f *privateFace) GetXAttr(cancelled, *fuse.InHeader, string, []byte) (uint32, fuse.Status) {
+	return 0, fuse.ENOSYS
+}
+
+// ListXAttr implements fuse.RawFileSystem.
+func (f *privateFace) ListXAttr(cancelled, *fuse.InHeader, []byte) (uint32, fuse.Status) {
+	return 0, fuse.ENOSYS
+}
+
+// SetXAttr implements fuse.RawFileSystem.
+func (f *privateFace) SetXAttr(cancelled, *fuse.SetXAttrIn, string, []byte) fuse.Status {
+	return fuse.ENOSYS
+}
+
+// RemoveXAttr implements fuse.RawFileSystem.
+func (f *privateFace) RemoveXAttr(cancelled, *fuse.InHeader, string) fuse.Status { return fuse.ENOSYS }
+
 // StatFs implements fuse.RawFileSystem.
 func (f *privateFace) StatFs(_ cancelled, _ *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
 	out.Bsize, out.Frsize, out.NameLen = blockSize, blockSize, maxName
