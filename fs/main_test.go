@@ -139,7 +139,9 @@ func newVolume(t testing.TB, cfg Config) *Volume {
 		cfg.Dir = t.TempDir()
 	}
 	cleanMounts(t, cfg.Dir)
-	cfg.Logger = testLogger(t)
+	if cfg.Logger == nil {
+		cfg.Logger = testLogger(t)
+	}
 	v := New(cfg)
 	check(t, v.Open(context.Background()))
 	t.Cleanup(func() { check(t, v.Close()) })
