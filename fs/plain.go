@@ -28,10 +28,10 @@ const (
 // whatever is mounted over the directory. Its methods are safe for concurrent
 // use, but changes to one name must be made one after the other.
 type plainTree struct {
-	root    int         // the directory
-	path    string      // its path, for messages and for nothing else
-	perm    permissions // without writing, but by the owner of directories
-	chown   bool        // whether files must be given to perm.gid
+	root    int    // the directory
+	path    string // its path, for messages and for nothing else
+	perm    permissions
+	chown   bool // whether files must be given to perm.gid
 	subdirs []string
 
 	serial  atomic.Uint64 // numbers files being written
@@ -39,10 +39,7 @@ type plainTree struct {
 }
 
 // newPlainTree returns the tree in the open directory root, which must stay open.
-// Who writes to plain files reaches nobody: perm's bits for that don't count.
 func newPlainTree(root int, path string, perm permissions, subdirs []string) *plainTree {
-	perm.file &^= 0o222
-	perm.dir &^= 0o022
 	return &plainTree{root: root, path: path, perm: perm, subdirs: subdirs, chown: perm.gid != uint32(os.Getegid())}
 }
 
