@@ -24,10 +24,12 @@ import (
 const helperEnv = "KINGPIN_FS_TEST_HELPER"
 
 var helpers = map[string]func(args []string) error{
-	"read":    readHelper,
-	"serve":   serveHelper,
-	"work":    workHelper,
-	"watched": watchedHelper,
+	"read":         readHelper,
+	"serve":        serveHelper,
+	"work":         workHelper,
+	"watched":      watchedHelper,
+	"write":        writeHelper,
+	"read-written": readWrittenHelper,
 }
 
 func TestMain(m *testing.M) {
