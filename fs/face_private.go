@@ -148,6 +148,9 @@ func (f *privateFace) Open(_ cancelled, in *fuse.OpenIn, _ *fuse.OpenOut) fuse.S
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.gone {
+		return status(syscall.ESTALE)
+	}
 	s.opens++
 	return fuse.OK
 }

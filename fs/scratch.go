@@ -214,6 +214,11 @@ func (s *scratch) setAttr(in *fuse.SetAttrIn) {
 func (s *scratch) drop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.discard()
+}
+
+// discard is drop with mu held.
+func (s *scratch) discard() {
 	s.room.take(-int64(len(s.content)))
 	s.content = nil
 }

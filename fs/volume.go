@@ -42,6 +42,7 @@ type Volume struct {
 	face   atomic.Pointer[face]
 	copies *copies
 	waker  *waker
+	guard  *guard
 	writes *writes // nil if the mount can't be written
 
 	closing atomic.Bool
@@ -86,7 +87,7 @@ func New(cfg Config) *Volume {
 	if cfg.GID != 0 {
 		v.perm.gid = uint32(cfg.GID)
 	}
-	v.waker = newWaker(v)
+	v.waker, v.guard = newWaker(v), newGuard(v)
 	v.face.Store(&face{mode: Plain, why: "not mounted yet"})
 	return v
 }
@@ -224,6 +225,7 @@ func (v *Volume) Mount(ctx context.Context) error {
 			v.cfg.Logger.Warn("serving plain files instead of a FUSE mount", "dir", v.plain.path, "reason", v.noFUSE)
 		}
 		v.face.Store(&face{mode: Plain, why: v.noFUSE.Error()})
+		v.guard.start()
 	}
 	v.phase = isMounted
 	return nil
@@ -305,6 +307,7 @@ func (v *Volume) watchSession(conn *connection) {
 	}
 	const why = "the mount was taken away by somebody"
 	v.face.Store(&face{mode: Plain, why: why, conn: conn, writers: v.face.Load().writers})
+	v.guard.start()
 	level := slog.LevelWarn
 	if v.cfg.Holding != nil {
 		level = slog.LevelDebug // who has the Holding knows better
@@ -365,6 +368,7 @@ func (v *Volume) Flush() error {
 func (v *Volume) Close() error {
 	v.copies.stop()
 	v.waker.stop()
+	v.guard.stop()
 	v.closing.Store(true)
 	v.endWrites()
 	v.life.Lock()

@@ -48,17 +48,22 @@ func (w *fakeWriter) Write(_ context.Context, c Change) (Entry, error) {
 		w.held <- struct{}{}
 		<-hold
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.last++
-	e := Entry{
-		Content: append([]byte(nil), c.Content...), ModTime: time.Unix(w.last, 0), Version: strconv.FormatInt(w.last, 10), Order: w.last,
-	}
-	w.changes = append(w.changes, c.Name+"="+string(c.Content[:min(len(c.Content), 20)]))
+	e := w.next(c)
 	if c.Locked {
 		return e, nil
 	}
 	return e, w.v.Publish(c.Name, e)
+}
+
+// next makes an entry of a change.
+func (w *fakeWriter) next(c Change) Entry {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.last++
+	w.changes = append(w.changes, c.Name+"="+string(c.Content[:min(len(c.Content), 20)]))
+	return Entry{
+		Content: append([]byte(nil), c.Content...), ModTime: time.Unix(w.last, 0), Version: strconv.FormatInt(w.last, 10), Order: w.last,
+	}
 }
 
 func (w *fakeWriter) check(c Change) error {

@@ -43,6 +43,7 @@ func (w *writes) cut(s *scratch, size uint64, h *fuse.InHeader) syscall.Errno {
 		copy(next, s.content)
 		base := s.base
 		s.mu.Unlock()
+		defer s.empty()
 		return w.publish(s, d, name, next, base, h)
 	}
 	defer s.mu.Unlock()
@@ -66,10 +67,23 @@ func (w *writes) release(s *scratch, h *fuse.InHeader) {
 	s.opens--
 	content, base, due := s.content, s.base, s.opens <= 0 && (s.blank || s.written)
 	s.mu.Unlock()
+	defer s.empty()
 	if !due {
 		return
 	}
 	if errno := w.publish(s, d, name, content, base, h); errno != 0 {
 		w.log.Warn("a file that was created or cut to nothing is not published", "name", joinName(d.name, name), "error", errno)
 	}
+}
+
+// empty gives up the content of a file that nobody has open. The kernel may
+// remember the file until its name is looked up again, but nobody can reach it.
+func (s *scratch) empty() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.opens > 0 {
+		return
+	}
+	s.gone = true
+	s.discard()
 }

@@ -76,6 +76,9 @@ func printStatus(out io.Writer, s *admin.Status, all bool, now time.Time) error 
 		{"monitor", fmt.Sprintf("version %s, pid %d, up %v", s.HolderVersion, s.HolderPID, age(now, &s.StartedAt))},
 		{"worker", describeWorker(s, now)},
 	}
+	if s.Mended != nil {
+		summary = append(summary, [2]string{"mended", fmt.Sprintf("%d plain files that somebody changed by hand, the last %s, %s", s.Mended.Times, s.Mended.Name, ago(now, &s.Mended.At))})
+	}
 	if s.Problem != "" {
 		summary = append(summary, [2]string{"problem", s.Problem})
 	}

@@ -82,7 +82,7 @@ func (w *worker) openVolumes(ctx context.Context) error {
 	w.serversets = &served{dir: w.options.ServersetDir}
 	w.writer = newConfigWriter(w.options.ConfigDir, w.options.WriteTimeout, w.log)
 	configs := w.options.Writers.config()
-	configs.Subdirs, configs.Writer = []string{deciderDir}, w.writer
+	configs.Subdirs, configs.Writer, configs.MaxContent = []string{deciderDir}, w.writer, int64(w.options.MaxContent)
 	return errors.Join(
 		w.openVolume(ctx, w.configs, configVolume, configs),
 		w.openVolume(ctx, w.serversets, serversetVolume, kpfs.Config{}),
