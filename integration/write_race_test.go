@@ -64,7 +64,7 @@ func TestReadersWhileOthersWrite(t *testing.T) {
 	r := newRace(t)
 	source := filepath.Join(r.work, "source")
 	tools := slices.DeleteFunc(slices.Clone(wholeTools), func(tool tool) bool {
-		return !slices.Contains([]string{"cat", "cp", "tee", "install", "mv in the directory", "rsync in place"}, tool.name)
+		return !slices.Contains([]string{"cat", "cp", "tee", "python w", "mv in the directory", "rsync"}, tool.name)
 	})
 	for range 3 {
 		for i, tool := range tools {

@@ -1,15 +1,19 @@
 package integration
 
 import (
+	"fmt"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 )
 
 // Who watches sees of a write through the mount what it would see if the file had
-// been replaced, as of any other change.
+// been replaced, as of any other change. Before that it sees the writer open the
+// old file and close it unwritten, which is the kernel's way to the new one.
 func TestWatchersSeeAWriteAsAReplacement(t *testing.T) {
 	s := newWriteScene(t, newFleet(t, gofakes3), writeConfig)
-	s.settleWatches(s.m, limitsName)
+	s.settleWatches(s.m, textName)
 	d := newPlainDir(t)
 	for _, name := range []string{limitsName, textName, deciderMap, feed} {
 		d.put(name, "one\n")
@@ -41,14 +45,28 @@ func TestWatchersSeeAWriteAsAReplacement(t *testing.T) {
 		}
 	}
 	control.awaitEvents("decider", "created")
-	served.awaitSame(control)
+	for path, watchers := range served.watchers {
+		for i, w := range watchers {
+			want := fmt.Sprint(control.watchers[path][i].events())
+			await(t, fmt.Sprintf("%s of %q to see %s", w.kind, path, want), func() error {
+				seen := w.events()
+				for name, events := range seen {
+					seen[name] = slices.DeleteFunc(events, func(event string) bool { return strings.HasPrefix(event, "CLOSE_WRITE") })
+				}
+				if got := fmt.Sprint(seen); got != want {
+					return fmt.Errorf("it saw %s", got)
+				}
+				return nil
+			})
+		}
+	}
 }
 
 // A temporary file that is renamed onto a config is one, to who watches the
 // directory, in the mount as elsewhere.
 func TestWatchersSeeARename(t *testing.T) {
 	s := newWriteScene(t, newFleet(t, gofakes3), writeConfig)
-	s.settleWatches(s.m, limitsName)
+	s.settleWatches(s.m, textName)
 	w := startWatcher(t, "inotifywait", s.m.dirs.config)
 	file := startWatcher(t, "inotifywait", s.m.config(textName))
 	script := `set -C && echo two > "$D/.two" && mv -f "$D/.two" "$F"`
