@@ -171,11 +171,14 @@ func TestTemporaryFilesAreLocal(t *testing.T) {
 	}
 }
 
-// Deciders can be created and removed by what creates and removes files.
+// Deciders can be created and removed by what creates and removes files, while
+// somebody watches, which takes more to be told.
 func TestDecidersComeAndGo(t *testing.T) {
 	s := newWriteScene(t, newFleet(t, gofakes3), writeConfig)
+	w := startWatcher(t, "inotifywait", s.m.config("decider"))
 	for _, p := range []person{superuser, member} {
 		path := s.m.config("decider/brand_new")
+		told := len(w.events()["brand_new"])
 		if ran := s.as(p, `echo 80 > "$F"`, "F="+path); ran.code != 0 || ran.stderr != "" {
 			t.Fatalf("%s creating a decider: it exited with %d and said %q", p.name, ran.code, ran.stderr)
 		}
@@ -204,6 +207,12 @@ func TestDecidersComeAndGo(t *testing.T) {
 		if err := gone(path); err != nil {
 			t.Error(err)
 		}
+		await(t, "the watcher to be told", func() error {
+			if removed := slices.Index(w.events()["brand_new"][told:], "DELETE"); removed < 0 {
+				return fmt.Errorf("it saw %v", w.events())
+			}
+			return nil
+		})
 		if r := s.try("", "decider", "get", "brand_new"); r.code == 0 && strings.TrimSpace(r.stdout) == "80" {
 			t.Errorf("after rm the fleet still has %q", r.stdout)
 		}
