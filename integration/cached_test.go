@@ -51,6 +51,7 @@ func TestCachedReadsSendNoFUSEMessage(t *testing.T) {
 }
 
 func cachedReadsSendNoMessage(t *testing.T, args ...string) {
+	t.Helper()
 	f := newFleet(t, gofakes3)
 	f.run("dependency", "create", "web.dep")
 	name := f.newConfig("spam", "large", "web.dep")

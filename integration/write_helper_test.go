@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
@@ -20,6 +21,7 @@ import (
 //	lines LENGTH LINE   LINE, with a line's end, repeated
 //	truncate LENGTH
 //	close
+//	spawn               another program, which inherits nothing
 const writerHelper = "step-writer"
 
 func init() { helpers[writerHelper] = writeBySteps }
@@ -42,6 +44,8 @@ func writeBySteps([]string) int {
 			err = unix.Ftruncate(fd, int64(n))
 		case "close":
 			err = closeFD(fd)
+		case "spawn":
+			err = exec.Command("true").Run() //nolint:noctx // it ends at once
 		default:
 			return 2
 		}

@@ -299,6 +299,22 @@ func TestWritingWhatGoesAway(t *testing.T) {
 	s.m.mustBeWell()
 }
 
+// A program that starts another one while it writes has its file closed once in
+// between, by the kernel, in the middle of an execve: while that waits, nobody can
+// look into the process, not even who is to answer.
+func TestWriterStartsAProgram(t *testing.T) {
+	s := newWriteScene(t, newFleet(t, gofakes3), writeConfig)
+	for _, c := range []struct{ name, half, want string }{{textName, "half", "halfhalf"}, {feed, "2", "22\n"}} {
+		w := startWriter(t, unix.O_WRONLY|unix.O_TRUNC, s.m.config(c.name))
+		write := fmt.Sprintf("write %d %s", len(c.half), c.half)
+		w.must(write, "spawn", write, "spawn", "close")
+		if err := has(s.m.config(c.name), c.want); err != nil {
+			t.Error(err)
+		}
+	}
+	s.m.mustBeWell()
+}
+
 // Who is killed in the middle of writing publishes nothing: what is half done
 // isn't valid only because nobody can go on with it.
 func TestWriterKilled(t *testing.T) {

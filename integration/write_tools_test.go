@@ -182,7 +182,7 @@ func needTools(t testing.TB) {
 // mustUse runs a tool as somebody who may write.
 func (s *writeScene) mustUse(g *target, p person, r row) {
 	s.t.Helper()
-	what := fmt.Sprintf("%s of %s by %s", r.tool.name, g.name, p.name)
+	what := fmt.Sprintf("%s of %s by %s", r.name, g.name, p.name)
 	g.publish(s)
 	before, names := s.published(g.zkPath), s.names(filepath.Dir(g.name))
 	ran := s.as(p, r.script, s.toolEnv(g, r)...)
@@ -224,7 +224,7 @@ func (s *writeScene) mustUse(g *target, p person, r row) {
 // mustRefuse runs a tool as somebody who may not write.
 func (s *writeScene) mustRefuse(g *target, r row) {
 	s.t.Helper()
-	what := fmt.Sprintf("%s of %s by %s", r.tool.name, g.name, stranger.name)
+	what := fmt.Sprintf("%s of %s by %s", r.name, g.name, stranger.name)
 	before, content := s.published(g.zkPath), mustRead(s.t, s.m.config(g.name))
 	names := s.names(filepath.Dir(g.name))
 	ran := s.as(stranger, r.script, s.toolEnv(g, r)...)
