@@ -36,6 +36,36 @@ func commandOf(thread uint32) string {
 	return strings.TrimSpace(string(name))
 }
 
+// fatal are signals that end a process which doesn't handle them, as a set in
+// which bit n-1 stands for signal n. Those that dump core aren't told by the
+// kernel.
+const fatal = 1<<(unix.SIGKILL-1) | 1<<(unix.SIGTERM-1) | 1<<(unix.SIGINT-1) | 1<<(unix.SIGHUP-1) | 1<<(unix.SIGPIPE-1)
+
+// isKilled reports whether a thread's process is being ended by a signal, as far
+// as that can be seen.
+func isKilled(thread uint32) bool {
+	status, err := os.ReadFile("/proc/" + strconv.FormatUint(uint64(thread), 10) + "/status")
+	return err == nil && tellsKilled(string(status))
+}
+
+// tellsKilled reports whether a /proc/PID/status is of a process that is being
+// ended by a signal: one that has no memory any more, and whose signal is still
+// pending. One that is in the middle of an execve has memory.
+func tellsKilled(status string) bool {
+	killed := false
+	for line := range strings.Lines(status) {
+		name, value, _ := strings.Cut(line, ":")
+		switch name {
+		case "VmSize":
+			return false
+		case "SigPnd", "ShdPnd":
+			pending, err := strconv.ParseUint(strings.TrimSpace(value), 16, 64)
+			killed = killed || err == nil && pending&fatal != 0
+		}
+	}
+	return killed
+}
+
 // replacers are commands that create the file that they write exclusively, under
 // its final name, having removed what was there before. Nothing else tells them
 // from one that means to remove a file, or to make a temporary one.

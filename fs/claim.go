@@ -256,6 +256,10 @@ func (w *writes) truncate(s *scratch, size uint64, h *fuse.InHeader) syscall.Err
 		w.rewrite(s, d, name)
 		return 0
 	}
+	if size == uint64(len(s.content)) {
+		defer s.mu.Unlock()
+		return 0
+	}
 	// Who cuts a file short does it for good.
 	next := make([]byte, size)
 	copy(next, s.content)
@@ -314,10 +318,14 @@ func (w *writes) finish(s *scratch, h *fuse.InHeader) syscall.Errno {
 	d, name := s.place()
 	s.mu.Lock()
 	content, base, due := s.content, s.base, s.written && s.kind != temporary && !s.gone
+	spoilt := s.spoilt
 	s.rewriting = false
 	s.mu.Unlock()
-	if !due {
+	switch {
+	case !due:
 		return 0
+	case spoilt != 0:
+		return spoilt
 	}
 	return w.publish(s, d, name, content, base, h)
 }

@@ -217,7 +217,7 @@ func (f *privateFace) Flush(_ cancelled, in *fuse.FlushIn) fuse.Status {
 	if s == nil {
 		return status(syscall.ESTALE)
 	}
-	return status(f.w.finish(s, &in.InHeader))
+	return status(f.w.flush(s, &in.InHeader))
 }
 
 // Fsync implements fuse.RawFileSystem.

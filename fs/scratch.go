@@ -29,6 +29,12 @@ type scratch struct {
 	// blank says that the file was created or truncated and that nothing has been
 	// written since; written, that something has and isn't published.
 	blank, written bool
+	// spoilt is why something that was written, and isn't published, lacks what
+	// was to be written with it; 0 if it lacks nothing. What lacks something isn't
+	// published.
+	spoilt syscall.Errno
+	// abandoned says that the last one who has closed the file was killed.
+	abandoned bool
 	// opens is how many open files there are, where the kernel tells.
 	opens int
 	// rewriting says that the content is being replaced from its beginning, and is
@@ -93,6 +99,15 @@ func (s *scratch) put(data []byte, from uint64, limit int64) syscall.Errno {
 	}
 	copy(s.content[from:], data)
 	return 0
+}
+
+// spoil keeps what has been written from being published, because a part of it was
+// refused. It returns why. mu must be held.
+func (s *scratch) spoil(errno syscall.Errno) syscall.Errno {
+	if errno != 0 {
+		s.spoilt = errno
+	}
+	return errno
 }
 
 // resize cuts the content, or fills it up with zeros. mu must be held. limit and

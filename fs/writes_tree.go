@@ -28,13 +28,15 @@ func mayChange(s *scratch, h *fuse.InHeader) bool {
 // is.
 func (w *writes) rename(temp *scratch, d *directory, from string, newDir *directory, to string, h *fuse.InHeader) syscall.Errno {
 	temp.mu.Lock()
-	unsettled := temp.unsettled
+	unsettled, spoilt := temp.unsettled, temp.spoilt
 	temp.mu.Unlock()
 	switch {
 	case !mayChange(temp, h):
 		return syscall.EPERM
 	case unsettled:
 		return syscall.EAGAIN
+	case spoilt != 0:
+		return spoilt
 	}
 	if errno := w.accepts(newDir, to); errno != 0 {
 		if CheckName(to) != nil || !looksTemporary(to) {
@@ -86,6 +88,9 @@ func (w *writes) move(temp *scratch, d *directory, from string, newDir *director
 // file stays; the process alone sees it as gone, so that it creates it again. A
 // rename that doesn't look like that is refused.
 func (w *writes) backUp(d *directory, from string, newDir *directory, to string, in *fuse.RenameIn) syscall.Errno {
+	if w.v.tree.subdirectory(d, from) != nil {
+		return syscall.EPERM
+	}
 	v := w.v.tree.reach(w.v.tree.idOf(d, from))
 	if v == nil {
 		return syscall.ENOENT
@@ -183,7 +188,7 @@ func (w *writes) write(s *scratch, in *fuse.WriteIn, data []byte) syscall.Errno 
 			return syscall.ESTALE
 		}
 		s.modTime = time.Now()
-		return s.put(data, in.Offset, w.limit)
+		return s.spoil(s.put(data, in.Offset, w.limit))
 	}
 	if in.WriteFlags&fuse.WRITE_CACHE != 0 {
 		return syscall.EPERM // it was mapped
@@ -200,6 +205,7 @@ func (w *writes) writeThrough(s *scratch, in *fuse.WriteIn, data []byte) syscall
 	atOnce := w.writer.AtOnce(joinName(d.name, name))
 	s.mu.Lock()
 	next, errno := s.with(data, in.Offset, w.limit)
+	_ = s.spoil(errno)
 	gone, base, held := s.gone, s.base, s.rewriting && !atOnce
 	s.mu.Unlock()
 	switch {
@@ -227,7 +233,7 @@ func (w *writes) publish(s *scratch, d *directory, name string, content []byte, 
 	e, errno := w.commit(d, name, content, base, h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.blank, s.written = false, false
+	s.blank, s.written, s.spoilt = false, false, 0
 	if errno != 0 {
 		return errno
 	}

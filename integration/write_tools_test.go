@@ -54,7 +54,7 @@ with open(path, "r+") as f:
     text = f.read().replace(old, new)
     f.seek(0)
     f.write(text)
-    f.truncate()' "$F" "$FROM" "$TO"`, most: 2},
+    f.truncate()' "$F" "$FROM" "$TO"`},
 }
 
 // patchTool overwrites bytes that are as many before as after.
