@@ -28,7 +28,6 @@ var helpers = map[string]func(args []string) error{
 	"serve":        serveHelper,
 	"work":         workHelper,
 	"watched":      watchedHelper,
-	"write-on":     writeOnHelper,
 	"write":        writeHelper,
 	"read-written": readWrittenHelper,
 }
