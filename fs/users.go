@@ -18,8 +18,23 @@ type users struct {
 
 // usersOf finds out who has the file of that inode number open, in the filesystem
 // whose device has that minor number. It asks the filesystem nothing. If this
-// process may not look into all others, that is an error.
+// process may not look into all others, or can't, that is an error.
 func usersOf(device uint32, ino uint64) (users, error) {
+	type result struct {
+		users users
+		err   error
+	}
+	found, ok := lookAtAll(func() result {
+		u, err := findUsers(device, ino)
+		return result{u, err}
+	})
+	if !ok {
+		return users{}, errors.New("a process can't be looked into")
+	}
+	return found.users, found.err
+}
+
+func findUsers(device uint32, ino uint64) (users, error) {
 	var u users
 	if !seesAllProcesses() {
 		return u, errors.New("there may be processes that can't be seen from the monitor's PID namespace")
