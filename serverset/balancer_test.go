@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -496,10 +495,9 @@ func TestBalancerTellsInOrder(t *testing.T) {
 func TestBalancerUnderLoad(t *testing.T) {
 	var events []Event
 	b := newRig(t, 20, BalancerOptions{OnEvent: func(e Event) { events = append(events, e) }})
-	var all sync.Map
 	var callers, others sync.WaitGroup
 	done := make(chan struct{})
-	var trials sync.Map // endpoint's host → how many at a time
+	trials := onTrial{now: make(map[*Host]int)}
 	for i := range 8 {
 		callers.Go(func() {
 			for call := range 3000 {
@@ -508,16 +506,11 @@ func TestBalancerUnderLoad(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				all.Store(l.Host(), nil)
-				if l.Trial() {
-					n, _ := trials.LoadOrStore(l.Host(), new(atomic.Int32))
-					if n.(*atomic.Int32).Add(1) > 1 {
-						t.Errorf("%q has two trials at a time", l.Endpoint())
-					}
-					b.clock.pass(time.Millisecond)
-					n.(*atomic.Int32).Add(-1)
+				if trials.add(l, 1) > 1 {
+					t.Errorf("%q has two trials at a time", l.Endpoint())
 				}
 				b.clock.pass(time.Millisecond)
+				trials.add(l, -1)
 				outcome := Outcome((call + i) % 3)
 				if strings.HasSuffix(l.Endpoint(), "5:80") && call%100 < 50 {
 					outcome = Failed
@@ -552,14 +545,29 @@ func TestBalancerUnderLoad(t *testing.T) {
 	callers.Wait()
 	close(done)
 	others.Wait()
-	all.Range(func(host, _ any) bool {
-		if n := host.(*Host).Outstanding(); n != 0 {
-			t.Errorf("%q has %d calls outstanding", host.(*Host).Endpoint(), n)
+	for h := range trials.now {
+		if n := h.Outstanding(); n != 0 {
+			t.Errorf("%q has %d calls outstanding", h.Endpoint(), n)
 		}
-		return true
-	})
+	}
 	b.Close()
 	checkEvents(t, events)
+}
+
+// onTrial counts, of each host that was picked, how many trials it has now.
+type onTrial struct {
+	mu  sync.Mutex
+	now map[*Host]int
+}
+
+func (o *onTrial) add(l Lease, n int) int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !l.Trial() {
+		n = 0
+	}
+	o.now[l.Host()] += n
+	return o.now[l.Host()]
 }
 
 // checkEvents checks that hosts join before they are ejected, are ejected before

@@ -49,6 +49,7 @@ func BenchmarkPick(b *testing.B) {
 }
 
 func benchmarkPick(b *testing.B, r *rig, callers int, exclude ...string) {
+	b.Helper()
 	procs := runtime.GOMAXPROCS(0)
 	if callers == 1 {
 		procs = runtime.GOMAXPROCS(1)

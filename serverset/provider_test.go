@@ -41,6 +41,7 @@ func mustStatic(t *testing.T, endpoints ...string) *Static {
 }
 
 func ofStatic(t *testing.T) provided {
+	t.Helper()
 	s := mustStatic(t, "a:1")
 	return provided{s, func(endpoints ...string) {
 		t.Helper()
@@ -51,6 +52,7 @@ func ofStatic(t *testing.T) provided {
 }
 
 func ofFile(t *testing.T) provided {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "discovery.search.prod")
 	replace(t, path, "a:1\n")
 	f := openFile(t, path, FileOptions{})
@@ -98,6 +100,7 @@ type watching struct {
 }
 
 func watch(t *testing.T, p Provider) *watching {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &watching{t: t, lists: make(chan []string), stop: cancel, ended: make(chan struct{})}
 	go func() {
@@ -201,6 +204,7 @@ func TestWatchesEndWithTheirContext(t *testing.T) {
 }
 
 func canceled(t *testing.T) context.Context {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	return ctx
