@@ -121,6 +121,7 @@ type guardState struct {
 	judged     serverset.State  // the guard's before its last verdict
 	held       bool
 	heldReason string
+	heldUntil  time.Time // when it goes out if it stands unchanged; zero: not by itself
 	accepted   []string // the held list that an operator wants served; nil if none
 	bad        []string // the members without an endpoint, as of the last reading
 }
