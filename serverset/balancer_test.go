@@ -406,6 +406,39 @@ func TestBalancerExcludes(t *testing.T) {
 	}
 }
 
+// A caller that is connected to a host already takes that one, unless it is no
+// good any more.
+func TestBalancerTakes(t *testing.T) {
+	b := newRig(t, 5, BalancerOptions{})
+	h := b.Hosts()[2]
+	l, ok := b.Take(h)
+	if !ok || l.Host() != h || l.Trial() || h.Outstanding() != 1 {
+		t.Fatalf("Take gives %q, %v", l.Endpoint(), ok)
+	}
+	l.Done(Failed)
+	b.fail(host(3), 2)
+	b.wantEjected(host(3))
+	if _, ok := b.Take(h); ok {
+		t.Error("it gives a host that is ejected")
+	}
+	b.due(5 * time.Second)
+	b.trial(host(3)).Done(Answered)
+	if l, ok := b.Take(h); !ok {
+		t.Error("it doesn't give a host that is back")
+	} else {
+		l.Done(Answered)
+	}
+	b.set(hosts(1, 2)...)
+	if _, ok := b.Take(h); ok {
+		t.Error("it gives a host that has left")
+	}
+	stays := b.Hosts()[0]
+	b.Close()
+	if _, ok := b.Take(stays); ok {
+		t.Error("it gives a host of a closed Balancer")
+	}
+}
+
 func TestBalancerWithoutHosts(t *testing.T) {
 	b := newRig(t, 1, BalancerOptions{})
 	b.set()
