@@ -110,6 +110,12 @@ func (b *rig) wantEjected(endpoints ...string) {
 // picked returns which hosts some calls are given, all of which are answered.
 func (b *rig) picked(calls int) map[string]int {
 	b.t.Helper()
+	return b.picks(calls, Answered)
+}
+
+// picks is picked, with an outcome for the calls to the first host.
+func (b *rig) picks(calls int, outcome Outcome) map[string]int {
+	b.t.Helper()
 	n := make(map[string]int)
 	for range calls {
 		l, err := b.Pick()
@@ -117,7 +123,11 @@ func (b *rig) picked(calls int) map[string]int {
 			b.t.Fatal(err)
 		}
 		n[l.Endpoint()]++
-		l.Done(Answered)
+		if l.Endpoint() == host(1) {
+			l.Done(outcome)
+		} else {
+			l.Done(Answered)
+		}
 	}
 	return n
 }

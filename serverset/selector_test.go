@@ -104,41 +104,34 @@ func TestLeastOutstandingPrefersIdleHosts(t *testing.T) {
 }
 
 // A host that fails at once never has calls outstanding, and must not get all of
-// them, even if it can't be ejected.
+// them, even if it can't be ejected. It is found out when it is well again, even
+// if the others are idle.
 func TestLeastOutstandingAvoidsFailingHosts(t *testing.T) {
-	b := newRig(t, 4, BalancerOptions{Ejection: EjectionOptions{Failures: -1}})
-	var busy []Lease
-	for _, h := range b.Hosts() {
-		if h.Endpoint() != host(1) {
-			busy = append(busy, b.lease(h.Endpoint()))
+	for _, busy := range []bool{true, false} {
+		b := newRig(t, 2, BalancerOptions{Ejection: EjectionOptions{Failures: -1}})
+		if busy {
+			l := b.lease(host(2))
+			defer l.Done(Answered)
 		}
-	}
-	failed := 0
-	for range 100 {
-		l, err := b.Pick()
-		if err != nil {
-			t.Fatal(err)
+		b.fail(host(1), 1000)
+		calls := b.picks(10_000, Failed)[host(1)]
+		if calls > 1500 || calls < 100 { // a sixteenth if the other is busy, else half of that
+			t.Errorf("%d of 10,000 calls go to the host that fails, busy: %v", calls, busy)
 		}
-		outcome := Answered
-		if l.Endpoint() == host(1) {
-			failed++
-			outcome = Failed
+		b.picks(10_000, Answered)
+		if n := b.Hosts()[0].Failures(); n != 0 {
+			t.Errorf("a host that is well again has %d failures", n)
 		}
-		l.Done(outcome)
-	}
-	if failed > 5 {
-		t.Errorf("%d of 100 calls go to the host that fails", failed)
-	}
-	for _, l := range busy {
-		l.Done(Answered)
 	}
 }
 
-func TestLoadIsOrdered(t *testing.T) {
-	h := &Host{}
-	h.failures.Store(1 << 30)
-	h.outstanding.Store(1 << 60)
-	if h.load() <= 0 {
-		t.Errorf("the load is %d", h.load())
+// A dead host is ejected in the end, though it is given fewer and fewer calls.
+func TestEverySelectorFindsOutDeadHosts(t *testing.T) {
+	for name, selector := range map[string]func() Selector{"random": Random, "round robin": RoundRobin, "least outstanding": LeastOutstanding} {
+		b := newRig(t, 2, BalancerOptions{Selector: selector()})
+		if n := b.picks(1000, Failed)[host(1)]; n != 3 {
+			t.Errorf("%s: %d calls go to a dead host", name, n)
+		}
+		b.wantEjected(host(1))
 	}
 }
