@@ -122,8 +122,8 @@ type guardState struct {
 	held       bool
 	heldReason string
 	heldUntil  time.Time // when it goes out if it stands unchanged; zero: not by itself
-	accepted   []string // the held list that an operator wants served; nil if none
-	bad        []string // the members without an endpoint, as of the last reading
+	accepted   []string  // the held list that an operator wants served; nil if none
+	bad        []string  // the members without an endpoint, as of the last reading
 }
 
 func newItem(k key) *item {
