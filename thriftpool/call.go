@@ -161,6 +161,7 @@ func (p *Pool) connection(ctx context.Context, t *task) (grant, *conn, *fault) {
 		}
 		p.discard(g.conn)
 		g.lease.Done(serverset.Abandoned)
+		p.rouse() // the others may be dead as well
 	}
 }
 

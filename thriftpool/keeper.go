@@ -63,7 +63,7 @@ func (p *Pool) keep(ctx context.Context) {
 // due tells whether an idle connection is to be closed, but for how many there
 // are to be at least.
 func (p *Pool) due(c *conn, now time.Time) bool {
-	return left(c.host.id) || !now.Before(c.expires)
+	return left(c.host.id) || !c.healthy(now)
 }
 
 // closeIdle closes the idle connections that are due, and those that were idle for

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/apache/thrift/lib/go/thrift"
 	"go.uber.org/goleak"
 
 	"github.com/kingpinfs/kingpin/serverset"
@@ -16,7 +17,11 @@ import (
 // patience is how long a test waits for what should come at once.
 const patience = 30 * time.Second
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// A ticker and a goroutine for each call are the server's largest cost.
+	thrift.ServerConnectivityCheckInterval = 0
+	goleak.VerifyTestMain(m)
+}
 
 // within returns a context that ends long after the test should have.
 func within(t testing.TB) context.Context {

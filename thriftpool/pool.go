@@ -243,7 +243,7 @@ func (p *Pool) release(c *conn, now time.Time) {
 // held.
 func (p *Pool) hand(c *conn) bool {
 	w := p.queue.first
-	if w == nil || len(w.exclude) > 0 || c.host.total > p.total/max(len(p.balancer.Hosts()), 1)+1 {
+	if w == nil || len(w.exclude) > 0 || c.host.total > p.share() {
 		return false
 	}
 	lease, ok := p.balancer.Take(c.host.id)
@@ -255,6 +255,13 @@ func (p *Pool) hand(c *conn) bool {
 	return true
 }
 
+// share is how many of the connections a host has if all have equally many. mu
+// must be held.
+func (p *Pool) share() int {
+	hosts := max(len(p.balancer.Hosts()), 1)
+	return (p.total + hosts - 1) / hosts
+}
+
 // discard closes a connection that was in use.
 func (p *Pool) discard(c *conn) {
 	c.close() // first: there are never more than allowed
@@ -263,6 +270,9 @@ func (p *Pool) discard(c *conn) {
 	p.forget(c)
 	p.total--
 	p.dispatch()
+	if c.host.total < p.options.MinConnsPerHost {
+		p.rouse() // to open another
+	}
 }
 
 // forget takes a connection off the books of its host; its place in the total is
