@@ -15,6 +15,7 @@ import (
 type queue struct {
 	first, last *waiter
 	length      int
+	spare       sync.Pool // of waiters, for those to come; needs no mu
 }
 
 // waiter is a call that waits. Who takes it out of the queue owes it a grant.
@@ -25,11 +26,12 @@ type waiter struct {
 	queued     bool
 }
 
-var waiters = sync.Pool{New: func() any { return &waiter{ready: make(chan grant, 1)} }}
-
 // push adds a waiter. It is to be awaited, which gives it back.
 func (q *queue) push(exclude []string) *waiter {
-	w, _ := waiters.Get().(*waiter)
+	w, ok := q.spare.Get().(*waiter)
+	if !ok {
+		w = &waiter{ready: make(chan grant, 1)}
+	}
 	w.exclude, w.queued = exclude, true
 	w.prev, w.next = q.last, nil
 	if q.last == nil {
@@ -61,7 +63,7 @@ func (q *queue) remove(w *waiter) {
 func (p *Pool) await(ctx context.Context, w *waiter, deadline time.Time) (grant, error) {
 	defer func() {
 		w.exclude = nil
-		waiters.Put(w)
+		p.queue.spare.Put(w)
 	}()
 	timer := time.NewTimer(time.Until(deadline))
 	defer timer.Stop()
