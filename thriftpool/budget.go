@@ -34,9 +34,12 @@ func (b *budget) spend() bool {
 	if b.saved.Add(-retryPrice) >= 0 {
 		return true
 	}
-	b.saved.Add(retryPrice)
+	b.restore()
 	return false
 }
+
+// restore is for a retry that wasn't made after all.
+func (b *budget) restore() { b.saved.Add(retryPrice) }
 
 // left returns how many retries there may be now.
 func (b *budget) left() float64 { return float64(b.saved.Load()) / retryPrice }

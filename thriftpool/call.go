@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/apache/thrift/lib/go/thrift"
@@ -49,15 +51,29 @@ type task struct {
 	message
 	deadline   time.Time // of the whole call
 	idempotent bool
+	first      *task // if this is a hedge: the attempts that it runs beside
 
 	attempts int
 	sent     bool     // a server may have received it
 	failed   *fault   // of the attempt before
-	dead     []string // hosts that failed it
 	stale    []string // hosts where an idle connection was dead
+
+	shared bool       // there may be a hedge, so that mu is to be held
+	mu     sync.Mutex // guards the rest; dead is only appended to
+	dead   []string   // hosts that failed it
+	asking string     // the host that is asked
 }
 
-// run makes a call, to one host after the other if need be.
+// lock locks mu if that is needed.
+func (t *task) lock() (unlock func()) {
+	if !t.shared {
+		return func() {}
+	}
+	t.mu.Lock()
+	return t.mu.Unlock
+}
+
+// run makes a call.
 func (p *Pool) run(ctx context.Context, m *message) (thrift.ResponseMeta, error) {
 	if err := ctx.Err(); err != nil {
 		return thrift.ResponseMeta{}, &Error{Method: m.method, Err: err}
@@ -67,19 +83,49 @@ func (p *Pool) run(ctx context.Context, m *message) (thrift.ResponseMeta, error)
 	}
 	defer p.leave()
 	p.budget.earn()
-	t := task{message: *m, deadline: time.Now().Add(p.options.Timeout)}
+	begun := time.Now()
+	t := task{message: *m, deadline: begun.Add(p.options.Timeout)}
 	if deadline, ok := ctx.Deadline(); ok && deadline.Before(t.deadline) {
 		t.deadline = deadline
 	}
 	t.idempotent = p.idempotent[m.method] || ctx.Value(idempotentKey{}) != nil
+	meta, err, f := p.make(ctx, &t)
+	if p.metrics != nil || p.hedging != nil {
+		p.observe(&t, outcomeOf(err, f), time.Since(begun))
+	}
+	if f != nil {
+		err = t.error(f)
+	}
+	return meta, err
+}
+
+// make makes a call, hedged or not.
+func (p *Pool) make(ctx context.Context, t *task) (thrift.ResponseMeta, error, *fault) {
+	if p.hedging != nil && t.idempotent && hedgeable(t.result) {
+		if delay, ok := p.hedging.delay(t.method); ok {
+			return p.hedged(ctx, t, delay)
+		}
+	}
+	return p.persist(ctx, t)
+}
+
+func (p *Pool) observe(t *task, outcome faultKind, took time.Duration) {
+	p.metrics.called(t.method, outcome, took)
+	if p.hedging != nil && t.idempotent && (outcome == 0 || outcome == excepted) {
+		p.hedging.observe(t.method, took)
+	}
+}
+
+// persist asks one host after the other, if need be.
+func (p *Pool) persist(ctx context.Context, t *task) (thrift.ResponseMeta, error, *fault) {
 	for {
-		meta, err, f := p.attempt(ctx, &t)
+		meta, err, f := p.attempt(ctx, t)
 		if f == nil {
-			return meta, err
+			return meta, err, nil
 		}
 		t.sent = t.sent || f.sent
-		if !p.again(&t, f) {
-			return meta, t.error(f)
+		if !p.again(t, f) {
+			return meta, nil, f
 		}
 		t.failed = f
 	}
@@ -96,22 +142,24 @@ func (p *Pool) again(t *task, f *fault) bool {
 	if !p.budget.spend() {
 		return false
 	}
+	p.metrics.retried()
+	p.log.Debug("calling another host", "method", t.method, "failed", f.host, "error", f.err)
 	if f.kind == stale {
 		t.stale = append(t.stale, f.host)
-	} else {
-		t.dead = append(t.dead, f.host)
+		return true
 	}
+	defer t.lock()()
+	t.dead = append(t.dead, f.host)
 	return true
 }
 
 // clear empties a result that may have been filled in part, as it was when the
 // generated client made it. It reports whether it could.
 func clear(result thrift.TStruct) bool {
-	v := reflect.ValueOf(result)
-	if v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Kind() != reflect.Struct {
+	if !hedgeable(result) {
 		return false
 	}
-	v.Elem().SetZero()
+	reflect.ValueOf(result).Elem().SetZero()
 	return true
 }
 
@@ -133,16 +181,58 @@ func (p *Pool) attempt(ctx context.Context, t *task) (thrift.ResponseMeta, error
 	if f != nil {
 		return thrift.ResponseMeta{}, nil, f
 	}
-	t.attempts++
+	begun := time.Now()
+	t.ask(g.host.endpoint)
+	meta, err, f := p.askWith(ctx, g, c, t)
+	g.lease.Done(outcome(f))
+	if g.host.metrics != nil || p.options.Hooks.Attempted != nil {
+		p.attempted(ctx, t, g.host, outcomeOf(err, f), f, time.Since(begun))
+	}
+	t.ask("")
+	return meta, err, f
+}
+
+// ask says which host is asked now; "" if none is.
+func (t *task) ask(host string) {
+	if host != "" {
+		t.attempts++
+	}
+	if t.shared {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.asking = host
+	}
+	if first := t.first; first != nil && host != "" {
+		first.mu.Lock()
+		defer first.mu.Unlock()
+		first.dead = append(first.dead, host) // which the first doesn't need to ask any more
+	}
+}
+
+func (p *Pool) attempted(ctx context.Context, t *task, h *host, kind faultKind, f *fault, took time.Duration) {
+	h.metrics.attempted(kind, took)
+	if p.options.Hooks.Attempted == nil {
+		return
+	}
+	a := Attempt{Method: t.method, Host: h.endpoint, Number: t.attempts, Hedge: t.first != nil, Took: took}
+	if f != nil {
+		a.Err = f.err
+	}
+	p.options.Hooks.Attempted(ctx, a)
+}
+
+// askWith makes the call to a host, over the connection given or a new one.
+func (p *Pool) askWith(ctx context.Context, g grant, c *conn, t *task) (thrift.ResponseMeta, error, *fault) {
+	if t.first != nil {
+		p.metrics.hedged()
+	}
 	if c == nil {
+		var f *fault
 		if c, f = p.open(ctx, g, t.deadline); f != nil {
-			g.lease.Done(outcome(f))
 			return thrift.ResponseMeta{}, nil, f
 		}
 	}
-	meta, err, f := p.ask(ctx, c, t)
-	g.lease.Done(outcome(f))
-	return meta, err, f
+	return p.exchange(ctx, c, t)
 }
 
 // connection returns a connection that is in order, or none if one is to be
@@ -168,12 +258,16 @@ func (p *Pool) connection(ctx context.Context, t *task) (grant, *conn, *fault) {
 // choose acquires a connection to a host that hasn't failed this call yet. One
 // where only an idle connection was dead is better than none.
 func (p *Pool) choose(ctx context.Context, t *task) (grant, error) {
+	unlock := t.lock()
+	dead := slices.Clip(t.dead)
+	unlock()
+	patient := t.first == nil
 	if len(t.stale) == 0 {
-		return p.acquire(ctx, t.dead, t.deadline)
+		return p.acquire(ctx, dead, t.deadline, patient)
 	}
-	g, err := p.acquire(ctx, append(t.dead[:len(t.dead):len(t.dead)], t.stale...), t.deadline)
+	g, err := p.acquire(ctx, append(dead, t.stale...), t.deadline, patient)
 	if errors.Is(err, serverset.ErrAllExcluded) {
-		return p.acquire(ctx, t.dead, t.deadline)
+		return p.acquire(ctx, dead, t.deadline, patient)
 	}
 	return g, err
 }
@@ -198,8 +292,8 @@ func (p *Pool) open(ctx context.Context, g grant, deadline time.Time) (*conn, *f
 	return nil, f
 }
 
-// ask makes the call over a connection, which then goes back or is closed.
-func (p *Pool) ask(ctx context.Context, c *conn, t *task) (thrift.ResponseMeta, error, *fault) {
+// exchange makes the call over a connection, which then goes back or is closed.
+func (p *Pool) exchange(ctx context.Context, c *conn, t *task) (thrift.ResponseMeta, error, *fault) {
 	begun := time.Now()
 	deadline := t.deadline
 	if own := begun.Add(p.options.AttemptTimeout); own.Before(deadline) {

@@ -75,4 +75,5 @@ func (p *Pool) finish() {
 	p.mu.Unlock()
 	p.closeIdle(func(*conn, time.Time) bool { return true })
 	p.balancer.Close()
+	p.metrics.unregister()
 }

@@ -22,6 +22,7 @@ func (p *Pool) dial(ctx context.Context, h *host) (*conn, error) {
 	defer stop()
 	netConn, raw, err := p.connect(ctx, h.endpoint)
 	p.options.Hooks.dialled(h.endpoint, time.Since(begun), err)
+	h.metrics.dialled(dialOutcome(err))
 	if err != nil {
 		return nil, fmt.Errorf("connecting to it: %w", err)
 	}
@@ -70,4 +71,15 @@ func (p *Pool) tlsConfig(address string) *tls.Config {
 // began together doesn't end together.
 func jittered(d time.Duration) time.Duration {
 	return d - d/10 + rand.N(d/5+1)
+}
+
+func dialOutcome(err error) faultKind {
+	switch {
+	case err == nil:
+		return 0
+	case isTimeout(err):
+		return timedOut
+	default:
+		return undialled
+	}
 }

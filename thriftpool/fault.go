@@ -13,6 +13,8 @@ const (
 	garbled                          // the answer can't be understood
 	cancelled                        // the caller doesn't want the answer any more
 	cut                              // Close didn't wait any longer
+	excepted                         // no fault: it answered with an exception
+	kinds
 )
 
 // fault is why one host didn't answer.
@@ -47,6 +49,19 @@ func (f *fault) repeatable(idempotent bool) bool {
 	}
 }
 
+// outcomeOf returns the outcome of an attempt, for metrics: 0 if it was answered
+// as it should be.
+func outcomeOf(err error, f *fault) faultKind {
+	switch {
+	case f != nil:
+		return f.kind
+	case err != nil:
+		return excepted
+	default:
+		return 0
+	}
+}
+
 // String names the outcome in metrics.
 func (k faultKind) String() string {
 	switch k {
@@ -68,6 +83,8 @@ func (k faultKind) String() string {
 		return "cancelled"
 	case cut:
 		return "closed"
+	case excepted:
+		return "exception"
 	default:
 		return "ok"
 	}

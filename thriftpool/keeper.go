@@ -34,7 +34,12 @@ func (p *Pool) rouse() {
 }
 
 // hostChanged is told of hosts by the balancer. It may be called with mu held.
-func (p *Pool) hostChanged(serverset.Event) { p.rouse() }
+func (p *Pool) hostChanged(event serverset.Event) {
+	if event.Kind == serverset.HostEjected {
+		p.metrics.ejected()
+	}
+	p.rouse()
+}
 
 // keep closes idle connections in their time, and opens those that there are to
 // be at least. It sleeps until there is something to do.

@@ -21,6 +21,8 @@ type Pool struct {
 	budget     *budget
 	idempotent map[string]bool
 	client     thrift.TClient // call, with the middleware around it
+	hedging    *hedging       // nil if no call is hedged
+	metrics    *metrics       // nil if there are none
 
 	// calls counts those under way; its highest bit says that no more begin.
 	calls    atomic.Int64
@@ -53,8 +55,9 @@ var _ thrift.TClient = (*Pool)(nil)
 type host struct {
 	id       *serverset.Host
 	endpoint string
-	total    int   // connections, and those that are being opened
-	idle     *conn // the one used last; the others follow it
+	metrics  *hostMetrics // nil if there are none
+	total    int          // connections, and those that are being opened
+	idle     *conn        // the one used last; the others follow it
 }
 
 // New returns a pool of connections to the hosts of a provider, which must be
@@ -84,6 +87,10 @@ func New(provider serverset.Provider, options Options) (*Pool, error) {
 		Logger:  p.log,
 		OnEvent: p.hostChanged,
 	})
+	p.hedging = newHedging(&options)
+	if p.metrics, err = newMetrics(p); err != nil {
+		return nil, err
+	}
 	p.client = thrift.WrapClient(thrift.WrappedTClient{Wrapped: p.call}, options.Middleware...)
 	return p, nil
 }
@@ -98,8 +105,9 @@ type grant struct {
 }
 
 // acquire returns a connection to a host that isn't excluded, or the right to
-// open one. It waits its turn until ctx is done or the deadline is over.
-func (p *Pool) acquire(ctx context.Context, exclude []string, deadline time.Time) (grant, error) {
+// open one. If it is patient it waits its turn until ctx is done or the deadline is
+// over.
+func (p *Pool) acquire(ctx context.Context, exclude []string, deadline time.Time, patient bool) (grant, error) {
 	p.mu.Lock()
 	if p.ended {
 		p.mu.Unlock()
@@ -110,6 +118,10 @@ func (p *Pool) acquire(ctx context.Context, exclude []string, deadline time.Time
 			p.mu.Unlock()
 			return g, g.err
 		}
+	}
+	if !patient {
+		p.mu.Unlock()
+		return grant{}, errBusy
 	}
 	w := p.queue.push(exclude)
 	p.mu.Unlock()
@@ -196,7 +208,7 @@ func (p *Pool) takeIdle(exclude []string, most int) (g grant, ok bool) {
 func (p *Pool) host(id *serverset.Host) *host {
 	h := p.hosts[id]
 	if h == nil {
-		h = &host{id: id, endpoint: id.Endpoint()}
+		h = &host{id: id, endpoint: id.Endpoint(), metrics: p.metrics.host(id.Endpoint())}
 		p.hosts[id] = h
 	}
 	return h
@@ -287,6 +299,7 @@ func (p *Pool) vacate(h *host) {
 	h.total--
 	if h.total == 0 && left(h.id) {
 		delete(p.hosts, h.id)
+		p.metrics.hostLeft(h.metrics)
 	}
 }
 
