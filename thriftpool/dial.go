@@ -8,6 +8,8 @@ import (
 	"net"
 	"strings"
 	"time"
+
+	"github.com/apache/thrift/lib/go/thrift"
 )
 
 // unixPrefix begins the endpoints that are paths of sockets.
@@ -24,7 +26,7 @@ func (p *Pool) dial(ctx context.Context, h *host) (*conn, error) {
 	p.options.Hooks.dialled(h.endpoint, time.Since(begun), err)
 	h.metrics.dialled(dialOutcome(err))
 	if err != nil {
-		return nil, fmt.Errorf("connecting to it: %w", err)
+		return nil, thrift.NewTTransportExceptionFromError(fmt.Errorf("connecting to it: %w", err))
 	}
 	c := newConn(netConn, raw, &p.options)
 	c.host = h

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/kingpinfs/kingpin/serverset"
 	"github.com/kingpinfs/kingpin/thriftpool"
 )
 
@@ -78,36 +79,32 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestEvenSpread calls several hosts and expects that none is preferred.
+// TestEvenSpread calls several hosts from many goroutines, with connections in
+// plenty: each gets its part. TestNewHost sees to scarce ones.
 func TestEvenSpread(t *testing.T) {
-	const hosts, calls = 4, 800
+	const hosts, callers, each = 4, 40, 20
 	var endpoints []string
 	handlers := make([]*handler, hosts)
 	for i := range handlers {
 		handlers[i] = newHandler()
 		endpoints = append(endpoints, serve(t, handlers[i], serverOptions{}).endpoint())
 	}
-	for _, conns := range []int{4, 40} { // scarce, and plenty
-		pool := open(t, hostsOf(endpoints...), thriftpool.Options{MaxConns: conns})
-		ctx := within(t)
-		for _, h := range handlers {
-			h.calls.Store(0)
-		}
-		var running sync.WaitGroup
-		for range 40 {
-			running.Go(func() {
-				for range calls / 40 {
-					if _, err := client(pool).Echo(ctx, "hello"); err != nil {
-						t.Error(err)
-					}
+	pool := open(t, hostsOf(endpoints...), thriftpool.Options{MaxConnsPerHost: callers, Selector: serverset.RoundRobin()})
+	ctx := within(t)
+	var running sync.WaitGroup
+	for range callers {
+		running.Go(func() {
+			for range each {
+				if _, err := client(pool).Echo(ctx, "hello"); err != nil {
+					t.Error(err)
 				}
-			})
-		}
-		running.Wait()
-		for i, h := range handlers {
-			if n := h.calls.Load(); n < calls/hosts/2 || n > calls/hosts*2 {
-				t.Errorf("with %d connections host %d had %d of %d calls", conns, i, n, calls)
 			}
+		})
+	}
+	running.Wait()
+	for i, h := range handlers {
+		if n := h.calls.Load(); n != callers*each/hosts {
+			t.Errorf("host %d had %d calls", i, n)
 		}
 	}
 }
