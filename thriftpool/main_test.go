@@ -3,6 +3,8 @@ package thriftpool_test
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"os"
 	"testing"
 	"time"
 
@@ -20,6 +22,10 @@ const patience = 60 * time.Second
 func TestMain(m *testing.M) {
 	// A ticker and a goroutine for each call are the server's largest cost.
 	thrift.ServerConnectivityCheckInterval = 0
+	if os.Getenv(helperEnv) != "" {
+		os.Exit(runHelper())
+	}
+	slog.SetDefault(slog.New(slog.DiscardHandler))
 	goleak.VerifyTestMain(m)
 }
 

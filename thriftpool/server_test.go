@@ -105,13 +105,12 @@ type serverOptions struct {
 	tls       *tls.Config
 	service   string // if it isn't "", the name among several
 	network   string // "" means tcp
-	address   string // "" means any
+	address   string // of a unix socket
 }
 
 // server is a Thrift server made of the library's transports and the generated
 // processor, which can be killed as a process can.
 type server struct {
-	t        testing.TB
 	options  serverOptions
 	listener net.Listener
 	process  thrift.TProcessor
@@ -130,20 +129,27 @@ type server struct {
 // serve starts a server, which ends with the test.
 func serve(t testing.TB, h probe.Probe, options serverOptions) *server {
 	t.Helper()
-	if options.network == "" {
-		options.network = "tcp"
+	if options.network == "unix" {
+		options.address = filepath.Join(t.TempDir(), "socket")
 	}
-	if options.address == "" {
-		options.address = "127.0.0.1:0"
-		if options.network == "unix" {
-			options.address = filepath.Join(t.TempDir(), "socket")
-		}
-	}
-	listener, err := net.Listen(options.network, options.address)
+	s, err := startServer(h, options)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{t: t, options: options, listener: listener, conns: make(map[net.Conn]struct{})}
+	t.Cleanup(s.kill)
+	return s
+}
+
+// startServer starts a server, which is to be killed.
+func startServer(h probe.Probe, options serverOptions) (*server, error) {
+	if options.network == "" {
+		options.network, options.address = "tcp", "127.0.0.1:0"
+	}
+	listener, err := net.Listen(options.network, options.address)
+	if err != nil {
+		return nil, err
+	}
+	s := &server{options: options, listener: listener, conns: make(map[net.Conn]struct{})}
 	s.process = probe.NewProbeProcessor(h)
 	if options.service != "" {
 		several := thrift.NewTMultiplexedProcessor()
@@ -152,8 +158,7 @@ func serve(t testing.TB, h probe.Probe, options serverOptions) *server {
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.running.Go(s.accept)
-	t.Cleanup(s.kill)
-	return s
+	return s, nil
 }
 
 // endpoint is where the server is.
@@ -224,7 +229,6 @@ func (s *server) serve(c net.Conn) {
 	}
 	in := s.options.stack(thrift.NewTSocketFromConnConf(c, &thrift.TConfiguration{}))
 	for {
-		// The generated processor looks every 5 ms whether the client is still there.
 		if _, err := s.process.Process(s.ctx, in, in); err != nil && !answered(err) {
 			return
 		}
