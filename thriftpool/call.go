@@ -49,6 +49,7 @@ func (p *Pool) call(ctx context.Context, method string, args, result thrift.TStr
 // task is one call, with all its attempts.
 type task struct {
 	message
+	begun      time.Time
 	deadline   time.Time // of the whole call
 	idempotent bool
 	first      *task // if this is a hedge: the attempts that it runs beside
@@ -84,23 +85,23 @@ func (p *Pool) run(ctx context.Context, m *message) (thrift.ResponseMeta, error)
 	defer p.leave()
 	p.budget.earn()
 	begun := time.Now()
-	t := task{message: *m, deadline: begun.Add(p.options.Timeout)}
+	t := task{message: *m, begun: begun, deadline: begun.Add(p.options.Timeout)}
 	if deadline, ok := ctx.Deadline(); ok && deadline.Before(t.deadline) {
 		t.deadline = deadline
 	}
 	t.idempotent = p.idempotent[m.method] || ctx.Value(idempotentKey{}) != nil
-	meta, err, f := p.make(ctx, &t)
+	a, f := p.make(ctx, &t)
 	if p.metrics != nil || p.hedging != nil {
-		p.observe(&t, outcomeOf(err, f), time.Since(begun))
+		p.observe(&t, outcomeOf(a, f), time.Since(begun))
 	}
 	if f != nil {
-		err = t.error(f)
+		return a.meta, t.error(f)
 	}
-	return meta, err
+	return a.meta, a.exception
 }
 
 // make makes a call, hedged or not.
-func (p *Pool) make(ctx context.Context, t *task) (thrift.ResponseMeta, error, *fault) {
+func (p *Pool) make(ctx context.Context, t *task) (answer, *fault) {
 	if p.hedging != nil && t.idempotent && hedgeable(t.result) {
 		if delay, ok := p.hedging.delay(t.method); ok {
 			return p.hedged(ctx, t, delay)
@@ -117,15 +118,15 @@ func (p *Pool) observe(t *task, outcome faultKind, took time.Duration) {
 }
 
 // persist asks one host after the other, if need be.
-func (p *Pool) persist(ctx context.Context, t *task) (thrift.ResponseMeta, error, *fault) {
+func (p *Pool) persist(ctx context.Context, t *task) (answer, *fault) {
 	for {
-		meta, err, f := p.attempt(ctx, t)
+		a, f := p.attempt(ctx, t)
 		if f == nil {
-			return meta, err, nil
+			return a, nil
 		}
 		t.sent = t.sent || f.sent
 		if !p.again(t, f) {
-			return meta, nil, f
+			return a, f
 		}
 		t.failed = f
 	}
@@ -136,7 +137,7 @@ func (p *Pool) again(t *task, f *fault) bool {
 	if t.attempts >= p.options.MaxAttempts || !f.repeatable(t.idempotent) || !time.Now().Before(t.deadline) {
 		return false
 	}
-	if f.received && !clear(t.result) {
+	if f.received && !reset(t.result) {
 		return false
 	}
 	if !p.budget.spend() {
@@ -153,9 +154,9 @@ func (p *Pool) again(t *task, f *fault) bool {
 	return true
 }
 
-// clear empties a result that may have been filled in part, as it was when the
+// reset empties a result that may have been filled in part, as it was when the
 // generated client made it. It reports whether it could.
-func clear(result thrift.TStruct) bool {
+func reset(result thrift.TStruct) bool {
 	if !hedgeable(result) {
 		return false
 	}
@@ -176,20 +177,23 @@ func (t *task) error(f *fault) error {
 }
 
 // attempt asks one host.
-func (p *Pool) attempt(ctx context.Context, t *task) (thrift.ResponseMeta, error, *fault) {
+func (p *Pool) attempt(ctx context.Context, t *task) (answer, *fault) {
 	g, c, f := p.connection(ctx, t)
 	if f != nil {
-		return thrift.ResponseMeta{}, nil, f
+		return answer{}, f
 	}
 	begun := time.Now()
 	t.ask(g.host.endpoint)
-	meta, err, f := p.askWith(ctx, g, c, t)
-	g.lease.Done(outcome(f))
+	// Generated code may panic, and the program live on.
+	result := serverset.Abandoned
+	defer func() { g.lease.Done(result) }()
+	a, f := p.askWith(ctx, g, c, t)
+	result = outcome(f)
 	if g.host.metrics != nil || p.options.Hooks.Attempted != nil {
-		p.attempted(ctx, t, g.host, outcomeOf(err, f), f, time.Since(begun))
+		p.attempted(ctx, t, g.host, outcomeOf(a, f), f, time.Since(begun))
 	}
 	t.ask("")
-	return meta, err, f
+	return a, f
 }
 
 // ask says which host is asked now; "" if none is.
@@ -214,22 +218,24 @@ func (p *Pool) attempted(ctx context.Context, t *task, h *host, kind faultKind, 
 	if p.options.Hooks.Attempted == nil {
 		return
 	}
-	a := Attempt{Method: t.method, Host: h.endpoint, Number: t.attempts, Hedge: t.first != nil, Took: took}
+	attempt := Attempt{Method: t.method, Host: h.endpoint, Number: t.attempts, Hedge: t.first != nil, Took: took}
 	if f != nil {
-		a.Err = f.err
+		attempt.Err = f.err
 	}
-	p.options.Hooks.Attempted(ctx, a)
+	p.options.Hooks.Attempted(ctx, attempt)
 }
 
 // askWith makes the call to a host, over the connection given or a new one.
-func (p *Pool) askWith(ctx context.Context, g grant, c *conn, t *task) (thrift.ResponseMeta, error, *fault) {
+func (p *Pool) askWith(ctx context.Context, g grant, c *conn, t *task) (answer, *fault) {
 	if t.first != nil {
 		p.metrics.hedged()
 	}
 	if c == nil {
+		begun := time.Now()
 		var f *fault
 		if c, f = p.open(ctx, g, t.deadline); f != nil {
-			return thrift.ResponseMeta{}, nil, f
+			f.hasty = t.hasty(begun)
+			return answer{}, f
 		}
 	}
 	return p.exchange(ctx, c, t)
@@ -276,7 +282,7 @@ func (p *Pool) choose(ctx context.Context, t *task) (grant, error) {
 func (p *Pool) open(ctx context.Context, g grant, deadline time.Time) (*conn, *fault) {
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
-	c, err := p.dial(ctx, g.host)
+	c, err := p.dial(ctx, g.host, g.lease.Host())
 	if err == nil {
 		p.opened(c)
 		return c, nil
@@ -293,7 +299,7 @@ func (p *Pool) open(ctx context.Context, g grant, deadline time.Time) (*conn, *f
 }
 
 // exchange makes the call over a connection, which then goes back or is closed.
-func (p *Pool) exchange(ctx context.Context, c *conn, t *task) (thrift.ResponseMeta, error, *fault) {
+func (p *Pool) exchange(ctx context.Context, c *conn, t *task) (answer, *fault) {
 	begun := time.Now()
 	deadline := t.deadline
 	if own := begun.Add(p.options.AttemptTimeout); own.Before(deadline) {
@@ -305,18 +311,29 @@ func (p *Pool) exchange(ctx context.Context, c *conn, t *task) (thrift.ResponseM
 	if ctx.Done() != nil {
 		watched = context.AfterFunc(ctx, c.abort)
 	}
-	meta, err, f := c.exchange(ctx, &t.message)
-	spared := watched()
-	now := time.Now()
+	good := false // nor is it, if generated code panics
+	defer func() {
+		now := time.Now()
+		if watched() && good && c.usable(now, p.options.MaxCalls) {
+			p.release(c, now)
+		} else {
+			p.discard(c)
+		}
+	}()
+	a, f := c.exchange(ctx, &t.message)
 	if f != nil {
 		p.explain(ctx, c, f)
+		f.hasty = deadline.Equal(t.deadline) && t.hasty(begun)
 	}
-	if f == nil && spared && c.usable(now, p.options.MaxCalls) {
-		p.release(c, now)
-	} else {
-		p.discard(c)
-	}
-	return meta, err, f
+	good = f == nil
+	return a, f
+}
+
+// hasty tells whether an attempt that begins now, or began then, leaves a host
+// less than half of the time that the call had. If it times out, that isn't held
+// against the host, or a crowded pool would have good hosts ejected.
+func (t *task) hasty(begun time.Time) bool {
+	return t.deadline.Sub(begun) < t.deadline.Sub(t.begun)/2
 }
 
 // explain says of a fault what the connection can't know.

@@ -2,12 +2,15 @@ package thriftpool
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"sync/atomic"
 	"time"
 
 	"github.com/apache/thrift/lib/go/thrift"
+
+	"github.com/kingpinfs/kingpin/serverset"
 )
 
 // conn is a connection to a host, with its protocol. One call at a time has it;
@@ -20,7 +23,8 @@ type conn struct {
 	header   *thrift.THeaderProtocol // protocol, if it is that
 
 	host    *host
-	expires time.Time // when it is too old
+	id      *serverset.Host // host.id, when it was opened
+	expires time.Time       // when it is too old
 	calls   int
 	reused  bool // it has answered a call, or was opened for one that didn't come
 
@@ -79,40 +83,51 @@ type message struct {
 	result thrift.TStruct // nil for a oneway method
 }
 
+// answer is what came of a call.
+type answer struct {
+	meta thrift.ResponseMeta
+	// exception is what the server answered instead of a result.
+	exception error
+}
+
 // exchange makes one call. The fault is nil if the server answered it, be it
-// with an exception; that is the error.
-func (c *conn) exchange(ctx context.Context, m *message) (thrift.ResponseMeta, error, *fault) {
+// with an exception.
+func (c *conn) exchange(ctx context.Context, m *message) (answer, *fault) {
 	c.begin()
 	c.calls++
 	c.seq++
 	if err := c.write(ctx, m); err != nil {
-		return thrift.ResponseMeta{}, nil, c.fault(unencodable, fmt.Errorf("writing the call: %w", err))
+		return answer{}, c.fault(unencodable, fmt.Errorf("writing the call: %w", err))
 	}
 	if m.result == nil {
-		return thrift.ResponseMeta{}, nil, nil
+		return answer{}, nil
 	}
 	exception, err := c.read(ctx, m)
 	if err != nil {
-		return thrift.ResponseMeta{}, nil, c.fault(garbled, fmt.Errorf("reading the answer: %w", err))
+		return answer{}, c.fault(garbled, fmt.Errorf("reading the answer: %w", err))
 	}
 	c.oneways = c.seq + 1
-	var meta thrift.ResponseMeta
+	var a answer
 	if c.header != nil {
-		meta.Headers = c.header.GetReadHeaders()
+		a.meta.Headers = c.header.GetReadHeaders()
 	}
-	if exception != nil {
-		return meta, exception, nil
+	if exception != nil { // an interface that holds nil wouldn't be nil
+		a.exception = exception
 	}
-	return meta, nil, nil
+	return a, nil
 }
 
 // fault says what failed: the connection if it did, else the kind given.
 func (c *conn) fault(kind faultKind, err error) *fault {
-	if c.failed != nil {
+	var misread thrift.TProtocolException
+	switch {
+	case c.failed != nil:
 		kind, err = broken, thrift.NewTTransportExceptionFromError(c.failed)
 		if isTimeout(c.failed) {
 			kind = timedOut
 		}
+	case kind == garbled && (c.oversize || errors.As(err, &misread) && misread.TypeId() == thrift.SIZE_LIMIT):
+		kind = oversize
 	}
 	return &fault{kind: kind, err: err, sent: c.sent > 0, received: c.received > 0}
 }
@@ -127,7 +142,7 @@ func (c *conn) write(ctx context.Context, m *message) error {
 			}
 		}
 	}
-	kind := thrift.TMessageType(thrift.CALL)
+	kind := thrift.CALL
 	if m.result == nil {
 		kind = thrift.ONEWAY
 	}

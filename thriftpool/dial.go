@@ -10,13 +10,15 @@ import (
 	"time"
 
 	"github.com/apache/thrift/lib/go/thrift"
+
+	"github.com/kingpinfs/kingpin/serverset"
 )
 
 // unixPrefix begins the endpoints that are paths of sockets.
 const unixPrefix = "unix:"
 
 // dial opens a connection to a host.
-func (p *Pool) dial(ctx context.Context, h *host) (*conn, error) {
+func (p *Pool) dial(ctx context.Context, h *host, id *serverset.Host) (*conn, error) {
 	begun := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, p.options.DialTimeout)
 	defer cancel()
@@ -29,7 +31,7 @@ func (p *Pool) dial(ctx context.Context, h *host) (*conn, error) {
 		return nil, thrift.NewTTransportExceptionFromError(fmt.Errorf("connecting to it: %w", err))
 	}
 	c := newConn(netConn, raw, &p.options)
-	c.host = h
+	c.host, c.id = h, id
 	c.expires = time.Now().Add(jittered(p.options.MaxAge))
 	return c, nil
 }

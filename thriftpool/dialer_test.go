@@ -2,6 +2,7 @@ package thriftpool_test
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"net"
 	"sync"
@@ -41,7 +42,11 @@ func (c *counter) dial(ctx context.Context, network, address string) (net.Conn, 
 		c.add(address, -1)
 		return nil, err
 	}
-	return &counted{TCPConn: conn.(*net.TCPConn), closed: func() { c.add(address, -1) }}, nil
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return nil, fmt.Errorf("a connection to %q is a %T", address, conn)
+	}
+	return &counted{TCPConn: tcp, closed: func() { c.add(address, -1) }}, nil
 }
 
 // counted is a connection that tells when it is closed.

@@ -11,6 +11,7 @@ const (
 	broken                           // the connection failed
 	timedOut                         // there was no answer in time
 	garbled                          // the answer can't be understood
+	oversize                         // the answer is larger than allowed
 	cancelled                        // the caller doesn't want the answer any more
 	cut                              // Close didn't wait any longer
 	excepted                         // no fault: it answered with an exception
@@ -24,12 +25,15 @@ type fault struct {
 	host     string
 	sent     bool // the kernel took a byte of it
 	received bool // the server sent a byte
+	hasty    bool // the host didn't have much of the call's time
 }
 
 // blames tells whether the fault speaks against the host.
 func (f *fault) blames() bool {
 	switch f.kind {
-	case undialled, broken, timedOut, garbled:
+	case undialled, timedOut:
+		return !f.hasty
+	case broken, garbled:
 		return true
 	default:
 		return false
@@ -51,11 +55,11 @@ func (f *fault) repeatable(idempotent bool) bool {
 
 // outcomeOf returns the outcome of an attempt, for metrics: 0 if it was answered
 // as it should be.
-func outcomeOf(err error, f *fault) faultKind {
+func outcomeOf(a answer, f *fault) faultKind {
 	switch {
 	case f != nil:
 		return f.kind
-	case err != nil:
+	case a.exception != nil:
 		return excepted
 	default:
 		return 0
@@ -79,6 +83,8 @@ func (k faultKind) String() string {
 		return "timeout"
 	case garbled:
 		return "garbled"
+	case oversize:
+		return "oversize"
 	case cancelled:
 		return "cancelled"
 	case cut:

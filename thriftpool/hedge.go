@@ -22,15 +22,15 @@ type hedge struct {
 	stop func() // cancels the first
 
 	done   chan struct{}
-	meta   thrift.ResponseMeta // of the answer
-	err    error               // that the server answered
-	result thrift.TStruct      // filled by the answer
+	answer answer
+	result thrift.TStruct // filled by the answer
 	won    bool
+	sent   bool // a server may have received it
 }
 
 // hedged makes a call; and a second attempt, if the first takes longer than the
 // delay. The first answer counts.
-func (p *Pool) hedged(ctx context.Context, t *task, delay time.Duration) (thrift.ResponseMeta, error, *fault) {
+func (p *Pool) hedged(ctx context.Context, t *task, delay time.Duration) (answer, *fault) {
 	t.shared = true
 	firstCtx, stopFirst := context.WithCancel(ctx)
 	defer stopFirst()
@@ -41,20 +41,21 @@ func (p *Pool) hedged(ctx context.Context, t *task, delay time.Duration) (thrift
 		defer close(h.done)
 		h.run(secondCtx)
 	})
-	meta, err, f := p.persist(firstCtx, t)
+	a, f := p.persist(firstCtx, t)
 	if timer.Stop() {
-		return meta, err, f
+		return a, f
 	}
 	if f == nil {
 		stopSecond()
 	}
 	// Even then: it reads the arguments, which are the caller's again afterwards.
 	<-h.done
+	t.sent = t.sent || h.sent
 	if f == nil || !h.won {
-		return meta, err, f
+		return a, f
 	}
 	reflect.ValueOf(t.result).Elem().Set(reflect.ValueOf(h.result).Elem())
-	return h.meta, h.err, nil
+	return h.answer, nil
 }
 
 // run asks a host that the first attempt doesn't.
@@ -63,17 +64,18 @@ func (h *hedge) run(ctx context.Context) {
 	if !ok || !h.pool.budget.spend() {
 		return
 	}
-	second := task{message: h.task.message, deadline: h.task.deadline, dead: exclude, first: h.task}
+	second := task{message: h.task.message, begun: time.Now(), deadline: h.task.deadline, dead: exclude, first: h.task}
 	second.result = blank(h.task.result)
-	meta, err, f := h.pool.attempt(ctx, &second)
+	a, f := h.pool.attempt(ctx, &second)
 	if f != nil {
+		h.sent = f.sent
 		if f.kind == unserved {
 			h.pool.budget.restore()
 		}
 		return
 	}
 	h.pool.metrics.hedgeWon()
-	h.meta, h.err, h.result, h.won = meta, err, second.result, true
+	h.answer, h.result, h.won = a, second.result, true
 	h.stop()
 }
 

@@ -48,10 +48,7 @@ func (p *Pool) keep(ctx context.Context) {
 	defer timer.Stop()
 	for {
 		next := p.closeIdle(p.due)
-		// A host that came may be what calls wait for.
-		p.mu.Lock()
-		p.dispatch()
-		p.mu.Unlock()
+		p.followHosts()
 		if p.options.MinConnsPerHost > 0 && !p.replenish(ctx) {
 			next = min(next, jittered(reopenDelay))
 		}
@@ -65,10 +62,21 @@ func (p *Pool) keep(ctx context.Context) {
 	}
 }
 
+// followHosts forgets the hosts that left, and serves those that wait for hosts
+// that came.
+func (p *Pool) followHosts() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, h := range p.hosts {
+		p.forgetHost(h)
+	}
+	p.dispatch()
+}
+
 // due tells whether an idle connection is to be closed, but for how many there
 // are to be at least.
 func (p *Pool) due(c *conn, now time.Time) bool {
-	return left(c.host.id) || !c.healthy(now)
+	return left(c.id) || !c.healthy(now)
 }
 
 // closeIdle closes the idle connections that are due, and those that were idle for
@@ -176,7 +184,7 @@ func (p *Pool) reserve(id *serverset.Host, each int) (grant, bool) {
 	if p.ended || p.total >= p.options.MaxConns {
 		return grant{}, false
 	}
-	if h := p.hosts[id]; h != nil && h.total >= min(each, p.options.MaxConnsPerHost) {
+	if h := p.hosts[id.Endpoint()]; h != nil && h.total >= min(each, p.options.MaxConnsPerHost) {
 		return grant{}, false
 	}
 	lease, ok := p.balancer.Take(id)

@@ -42,11 +42,9 @@ func TestManyGoroutines(t *testing.T) {
 func TestLimits(t *testing.T) {
 	const all, each = 7, 3
 	h := newHandler()
-	var servers []*server
 	var endpoints []string
 	for range 4 {
-		s := serve(t, h, serverOptions{})
-		servers, endpoints = append(servers, s), append(endpoints, s.endpoint())
+		endpoints = append(endpoints, serve(t, h, serverOptions{}).endpoint())
 	}
 	provider := hostsOf(endpoints...)
 	dial, most := counting()

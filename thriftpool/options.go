@@ -42,7 +42,7 @@ const (
 	Compact                 // TCompactProtocol
 )
 
-// Never, for a duration of Options, switches off what it limits.
+// Never switches off what a duration of Options limits.
 const Never time.Duration = -1
 
 // Options may be left zero: each has a default that is safe to run with.
@@ -233,8 +233,8 @@ func (o *Options) configuration() *thrift.TConfiguration {
 		MaxFrameSize:   int32(o.MaxFrameSize),
 		MaxMessageSize: int32(o.MaxMessageSize),
 		// What isn't strict is garbage more often than it is a server from 2008.
-		TBinaryStrictRead:  thrift.BoolPtr(true),
-		TBinaryStrictWrite: thrift.BoolPtr(true),
+		TBinaryStrictRead:  new(true),
+		TBinaryStrictWrite: new(true),
 		THeaderProtocolID:  &id,
 	}
 }

@@ -37,8 +37,8 @@ type Pool struct {
 	keeping  sync.WaitGroup     // the keeper
 	wake     chan struct{}      // wakes it; has room for one
 
-	mu    sync.Mutex // guards the rest, and the lists that conns are in
-	hosts map[*serverset.Host]*host
+	mu    sync.Mutex         // guards the rest, and the lists that conns are in
+	hosts map[string]*host   // by endpoint
 	conns map[*conn]struct{} // all that are open
 	total int                // conns, and those that are being opened
 	idle  int                // how many of conns are idle
@@ -53,7 +53,7 @@ var _ thrift.TClient = (*Pool)(nil)
 
 // host is a host that the pool has, or had, connections to. Pool.mu guards it.
 type host struct {
-	id       *serverset.Host
+	id       *serverset.Host // another one when the endpoint has left and come back
 	endpoint string
 	metrics  *hostMetrics // nil if there are none
 	total    int          // connections, and those that are being opened
@@ -75,7 +75,7 @@ func New(provider serverset.Provider, options Options) (*Pool, error) {
 		idempotent: make(map[string]bool, len(options.Idempotent)),
 		drained:    make(chan struct{}),
 		wake:       make(chan struct{}, 1),
-		hosts:      make(map[*serverset.Host]*host),
+		hosts:      make(map[string]*host),
 		conns:      make(map[*conn]struct{}),
 	}
 	for _, method := range options.Idempotent {
@@ -194,7 +194,7 @@ func (p *Pool) takeIdle(exclude []string, most int) (g grant, ok bool) {
 			return grant{}, false
 		}
 		if c.host.total <= most && !contains(exclude, c.host.endpoint) {
-			if lease, ok := p.balancer.Take(c.host.id); ok {
+			if lease, ok := p.balancer.Take(c.id); ok {
 				p.unlist(c)
 				return grant{lease: lease, host: c.host, conn: c}, true
 			}
@@ -206,11 +206,13 @@ func (p *Pool) takeIdle(exclude []string, most int) (g grant, ok bool) {
 
 // host returns the record of a host. mu must be held.
 func (p *Pool) host(id *serverset.Host) *host {
-	h := p.hosts[id]
+	endpoint := id.Endpoint()
+	h := p.hosts[endpoint]
 	if h == nil {
-		h = &host{id: id, endpoint: id.Endpoint(), metrics: p.metrics.host(id.Endpoint())}
-		p.hosts[id] = h
+		h = &host{endpoint: endpoint, metrics: p.metrics.host(endpoint)}
+		p.hosts[endpoint] = h
 	}
+	h.id = id
 	return h
 }
 
@@ -237,7 +239,7 @@ func (p *Pool) forfeit(h *host) {
 func (p *Pool) release(c *conn, now time.Time) {
 	c.reused = true
 	p.mu.Lock()
-	if p.ended || left(c.host.id) {
+	if p.ended || left(c.id) {
 		p.mu.Unlock()
 		p.discard(c)
 		return
@@ -258,7 +260,7 @@ func (p *Pool) hand(c *conn) bool {
 	if w == nil || len(w.exclude) > 0 || c.host.total > p.share() {
 		return false
 	}
-	lease, ok := p.balancer.Take(c.host.id)
+	lease, ok := p.balancer.Take(c.id)
 	if !ok {
 		return false
 	}
@@ -297,8 +299,14 @@ func (p *Pool) forget(c *conn) {
 // vacate takes one connection off a host's number. mu must be held.
 func (p *Pool) vacate(h *host) {
 	h.total--
+	p.forgetHost(h)
+}
+
+// forgetHost drops the record of a host that left, after its last connection. mu
+// must be held.
+func (p *Pool) forgetHost(h *host) {
 	if h.total == 0 && left(h.id) {
-		delete(p.hosts, h.id)
+		delete(p.hosts, h.endpoint)
 		p.metrics.hostLeft(h.metrics)
 	}
 }

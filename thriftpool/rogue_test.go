@@ -121,3 +121,10 @@ func refusing(t *testing.T) string {
 	}
 	return endpoint
 }
+
+// halfClose says that nothing more comes from this side.
+func halfClose(c net.Conn) {
+	if tcp, ok := c.(*net.TCPConn); ok {
+		_ = tcp.CloseWrite()
+	}
+}

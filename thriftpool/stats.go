@@ -18,7 +18,7 @@ func (p *Pool) Stats() Stats {
 	s.Open, s.Idle, s.Waiting = p.total, p.idle, p.queue.length
 	s.Hosts = make(map[string]int, len(p.hosts))
 	for _, h := range p.hosts {
-		s.Hosts[h.endpoint] += h.total
+		s.Hosts[h.endpoint] = h.total
 	}
 	return s
 }

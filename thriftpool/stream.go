@@ -16,6 +16,9 @@ const (
 	// The most that a connection keeps allocated for the next message, and that
 	// an unframed message gathers before it begins to be sent.
 	outBuffer = 64 << 10
+	// What claims to be a larger frame is none, but text, an unframed message or a
+	// TLS record.
+	maxPlausible = 1 << 28
 )
 
 // errBroken is what protocols hear when the connection failed; stream.failed has
@@ -46,6 +49,7 @@ type stream struct {
 	// Of the message that is being exchanged:
 	sent     int   // bytes that the kernel took
 	received int   // bytes that came
+	oversize bool  // the answer is larger than allowed
 	failed   error // why the connection can't be used any more
 }
 
@@ -56,7 +60,7 @@ var (
 
 // begin makes the stream ready for the next message.
 func (s *stream) begin() {
-	s.sent, s.received = 0, 0
+	s.sent, s.received, s.oversize = 0, 0, false
 	s.allowance, s.left = s.maxMessage, 0
 	if s.transport == Buffered {
 		s.left = s.maxMessage
@@ -200,18 +204,21 @@ func (s *stream) ReadByte() (byte, error) {
 func (s *stream) nextFrame() error {
 	for s.left == 0 {
 		if s.transport == Buffered {
-			return fmt.Errorf("the answer has more than %d bytes: raise MaxMessageSize", s.maxMessage)
+			return s.tooLarge("the answer", s.maxMessage, "MaxMessageSize")
 		}
 		if err := s.fill(frameHeader); err != nil {
 			return err
 		}
-		size := binary.BigEndian.Uint32(s.in[s.r:])
-		if uint64(size) > uint64(s.maxFrame) {
-			return fmt.Errorf("the answer begins a frame of %d bytes, more than %d: the server speaks another transport, or MaxFrameSize is too low", size, s.maxFrame)
+		size := int64(binary.BigEndian.Uint32(s.in[s.r:]))
+		if size > max(int64(s.maxFrame), maxPlausible) {
+			return fmt.Errorf("the answer begins with %q, which is no frame: the server doesn't speak this transport", s.in[s.r:s.r+frameHeader])
+		}
+		if size > int64(s.maxFrame) {
+			return s.tooLarge("a frame of the answer", s.maxFrame, "MaxFrameSize")
 		}
 		// Empty frames count as well, or they could go on for ever.
 		if s.allowance -= frameHeader + int(size); s.allowance < 0 {
-			return fmt.Errorf("the answer has more than %d bytes: raise MaxMessageSize", s.maxMessage)
+			return s.tooLarge("the answer", s.maxMessage, "MaxMessageSize")
 		}
 		s.left = int(size)
 		if s.transport == Header {
@@ -221,6 +228,11 @@ func (s *stream) nextFrame() error {
 		}
 	}
 	return nil
+}
+
+func (s *stream) tooLarge(what string, limit int, option string) error {
+	s.oversize = true
+	return fmt.Errorf("%s has more than %d bytes: raise %s, or ask for less", what, limit, option)
 }
 
 // fill sees to it that n bytes, which fit the buffer, wait to be read.
