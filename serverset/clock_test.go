@@ -1,18 +1,13 @@
 package serverset
 
 import (
-	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// fakeClock stands still unless it is set.
-type fakeClock struct {
-	mu  sync.Mutex
-	now time.Time
-}
+// fakeClock stands still unless it is moved. The zero value shows epoch.
+type fakeClock struct{ passed atomic.Int64 }
 
-func (c *fakeClock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
+func (c *fakeClock) now() time.Time { return epoch.Add(time.Duration(c.passed.Load())) }
+
+func (c *fakeClock) pass(d time.Duration) { c.passed.Add(int64(d)) }

@@ -1,7 +1,6 @@
 package serverset
 
 import (
-	"math"
 	"sync/atomic"
 	"time"
 )
@@ -53,12 +52,3 @@ func (h *Host) Failures() int { return int(h.failures.Load()) }
 // Gone is closed when the provider no longer lists the host, or the Balancer is
 // closed.
 func (h *Host) Gone() <-chan struct{} { return h.gone }
-
-// load is what to compare hosts by that may be given a call. Each failure since
-// the last answer doubles it, because a host that fails at once would have the
-// fewest calls outstanding and so get the most.
-func (h *Host) load() int64 {
-	const maxDoublings = 16
-	calls := min(h.outstanding.Load()+1, math.MaxInt64>>maxDoublings)
-	return calls << min(h.failures.Load(), maxDoublings)
-}

@@ -39,17 +39,17 @@ func parseEndpoints(text string) ([]string, error) {
 	if single == nil {
 		return []string{text}, nil
 	}
-	parts := strings.Split(text, ":")
-	if len(parts) < 3 {
+	colons := strings.Count(text, ":")
+	if colons < 2 {
 		return nil, single
 	}
-	portLen := len(parts[len(parts)-1])
+	portLen := len(text) - 1 - strings.LastIndexByte(text, ':')
 	var endpoints []string
 	for rest := text; rest != ""; {
 		end := min(strings.IndexByte(rest, ':')+1+portLen, len(rest))
 		if err := CheckEndpoint(rest[:end]); err != nil {
 			return nil, fmt.Errorf("it has %d colons and can't be split into endpoints with ports of %d digits: %w",
-				len(parts)-1, portLen, err)
+				colons, portLen, err)
 		}
 		endpoints = append(endpoints, rest[:end])
 		rest = rest[end:]

@@ -25,7 +25,12 @@ func Random() Selector {
 
 // LeastOutstanding chooses the one of two random hosts that has fewer calls
 // outstanding: nearly as good as the best of all, and many who choose at once
-// don't all choose the same. A host whose last calls failed counts as busier.
+// don't all choose the same.
+//
+// A host that fails at once never has calls outstanding, and so would get the
+// most. Therefore one that has failed more often than the other since its last
+// answer is compared with it only now and then: half as often for each failure,
+// down to one time in sixteen, which is enough to notice that it is well again.
 func LeastOutstanding() Selector {
 	return func(hosts []*Host) func() *Host {
 		if len(hosts) == 1 {
@@ -37,12 +42,26 @@ func LeastOutstanding() Selector {
 			if j >= i {
 				j++
 			}
-			if hosts[j].load() < hosts[i].load() {
-				i = j
-			}
-			return hosts[i]
+			return better(hosts[i], hosts[j])
 		}
 	}
+}
+
+// better returns the one of two hosts to give a call to.
+func better(a, b *Host) *Host {
+	const maxHalvings = 4
+	more := a.failures.Load() - b.failures.Load()
+	if more < 0 {
+		a, b, more = b, a, -more
+	}
+	mask := uint32(1)<<min(more, maxHalvings) - 1
+	if more > 0 && rand.Uint32()&mask != 0 {
+		return b
+	}
+	if b.outstanding.Load() < a.outstanding.Load() {
+		return b
+	}
+	return a
 }
 
 // RoundRobin chooses one host after the other, in the order of their endpoints.

@@ -42,12 +42,9 @@ PATTERN limits the list to names that match it: * stands for any characters,
   kingpin config list 'config.manageddata.spam.*' --output json`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: a.runE(func(ctx context.Context, _ *cobra.Command, args []string) error {
-			pattern := "*"
-			if len(args) > 0 {
-				pattern = args[0]
-			}
-			if _, err := path.Match(pattern, ""); err != nil {
-				return usagef("the pattern %q: %w", pattern, err)
+			pattern, err := parsePattern(args)
+			if err != nil {
+				return err
 			}
 			return a.withZooKeeper(ctx, options, func(ctx context.Context, f *fleet) error {
 				configs, err := listConfigs(ctx, f, pattern)
@@ -60,6 +57,18 @@ PATTERN limits the list to names that match it: * stands for any characters,
 	}
 	output.addFlag(cmd.Flags())
 	return cmd
+}
+
+// parsePattern returns the pattern for names that a command was given; without
+// one, the pattern for all.
+func parsePattern(args []string) (string, error) {
+	if len(args) == 0 {
+		return "*", nil
+	}
+	if _, err := path.Match(args[0], ""); err != nil {
+		return "", usagef("the pattern %q: %w", args[0], err)
+	}
+	return args[0], nil
 }
 
 func (a *app) printConfigs(configs []listedConfig, output outputFormat) error {
