@@ -55,9 +55,8 @@ type task struct {
 	first      *task // if this is a hedge: the attempts that it runs beside
 
 	attempts int
-	sent     bool     // a server may have received it
-	failed   *fault   // of the attempt before
-	stale    []string // hosts where an idle connection was dead
+	sent     bool   // a server may have received it
+	failed   *fault // of the attempt before
 
 	shared bool       // there may be a hedge, so that mu is to be held
 	mu     sync.Mutex // guards the rest; dead is only appended to
@@ -145,10 +144,6 @@ func (p *Pool) again(t *task, f *fault) bool {
 	}
 	p.metrics.retried()
 	p.log.Debug("calling another host", "method", t.method, "failed", f.host, "error", f.err)
-	if f.kind == stale {
-		t.stale = append(t.stale, f.host)
-		return true
-	}
 	defer t.lock()()
 	t.dead = append(t.dead, f.host)
 	return true
@@ -178,29 +173,47 @@ func (t *task) error(f *fault) error {
 
 // attempt asks one host.
 func (p *Pool) attempt(ctx context.Context, t *task) (answer, *fault) {
-	g, c, f := p.connection(ctx, t)
-	if f != nil {
-		return answer{}, f
+	for {
+		g, c, f := p.connection(ctx, t)
+		if f != nil {
+			return answer{}, f
+		}
+		a, f := p.askWith(ctx, g, c, t)
+		if f == nil || f.kind != stale {
+			return a, f
+		}
+		// No host was asked. There are only so many connections that were idle, and
+		// the others may be dead as well.
+		p.rouse()
 	}
+}
+
+// askWith asks the host that was granted, over the connection if there is one.
+func (p *Pool) askWith(ctx context.Context, g grant, c *conn, t *task) (answer, *fault) {
 	begun := time.Now()
 	t.ask(g.host.endpoint)
+	defer t.ask("")
 	// Generated code may panic, and the program live on.
 	result := serverset.Abandoned
 	defer func() { g.lease.Done(result) }()
-	a, f := p.askWith(ctx, g, c, t)
+	var a answer
+	var f *fault
+	if c == nil {
+		c, f = p.open(ctx, g, t)
+	}
+	if f == nil {
+		a, f = p.exchange(ctx, c, t)
+	}
 	result = outcome(f)
-	if g.host.metrics != nil || p.options.Hooks.Attempted != nil {
+	if f == nil || f.kind != stale {
+		t.attempts++
 		p.attempted(ctx, t, g.host, outcomeOf(a, f), f, time.Since(begun))
 	}
-	t.ask("")
 	return a, f
 }
 
 // ask says which host is asked now; "" if none is.
 func (t *task) ask(host string) {
-	if host != "" {
-		t.attempts++
-	}
 	if t.shared {
 		t.mu.Lock()
 		defer t.mu.Unlock()
@@ -215,6 +228,9 @@ func (t *task) ask(host string) {
 
 func (p *Pool) attempted(ctx context.Context, t *task, h *host, kind faultKind, f *fault, took time.Duration) {
 	h.metrics.attempted(kind, took)
+	if t.first != nil {
+		p.metrics.hedged()
+	}
 	if p.options.Hooks.Attempted == nil {
 		return
 	}
@@ -223,22 +239,6 @@ func (p *Pool) attempted(ctx context.Context, t *task, h *host, kind faultKind, 
 		attempt.Err = f.err
 	}
 	p.options.Hooks.Attempted(ctx, attempt)
-}
-
-// askWith makes the call to a host, over the connection given or a new one.
-func (p *Pool) askWith(ctx context.Context, g grant, c *conn, t *task) (answer, *fault) {
-	if t.first != nil {
-		p.metrics.hedged()
-	}
-	if c == nil {
-		begun := time.Now()
-		var f *fault
-		if c, f = p.open(ctx, g, t.deadline); f != nil {
-			f.hasty = t.hasty(begun)
-			return answer{}, f
-		}
-	}
-	return p.exchange(ctx, c, t)
 }
 
 // connection returns a connection that is in order, or none if one is to be
@@ -252,8 +252,10 @@ func (p *Pool) connection(ctx context.Context, t *task) (grant, *conn, *fault) {
 		if g.evict != nil {
 			g.evict.close()
 		}
-		if g.conn == nil || g.conn.healthy(time.Now()) {
-			return g, g.conn, nil
+		// A wire looks into the connection itself, when it sends.
+		now := time.Now()
+		if c := g.conn; c == nil || c.wire != nil && c.fresh(now) || c.healthy(now) {
+			return g, c, nil
 		}
 		p.discard(g.conn)
 		g.lease.Done(serverset.Abandoned)
@@ -261,26 +263,18 @@ func (p *Pool) connection(ctx context.Context, t *task) (grant, *conn, *fault) {
 	}
 }
 
-// choose acquires a connection to a host that hasn't failed this call yet. One
-// where only an idle connection was dead is better than none.
+// choose acquires a connection to a host that hasn't failed this call yet.
 func (p *Pool) choose(ctx context.Context, t *task) (grant, error) {
 	unlock := t.lock()
 	dead := slices.Clip(t.dead)
 	unlock()
-	patient := t.first == nil
-	if len(t.stale) == 0 {
-		return p.acquire(ctx, dead, t.deadline, patient)
-	}
-	g, err := p.acquire(ctx, append(dead, t.stale...), t.deadline, patient)
-	if errors.Is(err, serverset.ErrAllExcluded) {
-		return p.acquire(ctx, dead, t.deadline, patient)
-	}
-	return g, err
+	return p.acquire(ctx, dead, t.deadline, t.first == nil)
 }
 
 // open opens the connection for which there is a right.
-func (p *Pool) open(ctx context.Context, g grant, deadline time.Time) (*conn, *fault) {
-	ctx, cancel := context.WithDeadline(ctx, deadline)
+func (p *Pool) open(ctx context.Context, g grant, t *task) (*conn, *fault) {
+	begun := time.Now()
+	ctx, cancel := context.WithDeadline(ctx, t.deadline)
 	defer cancel()
 	c, err := p.dial(ctx, g.host, g.lease.Host())
 	if err == nil {
@@ -288,7 +282,7 @@ func (p *Pool) open(ctx context.Context, g grant, deadline time.Time) (*conn, *f
 		return c, nil
 	}
 	p.forfeit(g.host)
-	f := &fault{kind: undialled, err: err, host: g.host.endpoint}
+	f := &fault{kind: undialled, err: err, host: g.host.endpoint, hasty: t.hasty(begun)}
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
 		f.kind, f.err = cancelled, ctx.Err()

@@ -26,7 +26,7 @@ type conn struct {
 	id      *serverset.Host // host.id, when it was opened
 	expires time.Time       // when it is too old
 	calls   int
-	reused  bool // it has answered a call, or was opened for one that didn't come
+	reused  bool // it was idle
 
 	seq int32
 	// The messages since the last answer were oneway: from this one on.
@@ -43,7 +43,7 @@ type conn struct {
 
 func newConn(netConn, raw net.Conn, options *Options) *conn {
 	c := &conn{raw: raw, stream: stream{
-		conn: netConn, transport: options.Transport,
+		conn: netConn, wire: newWire(netConn), transport: options.Transport,
 		maxFrame: options.MaxFrameSize, maxMessage: options.MaxMessageSize,
 	}}
 	config := options.configuration()
@@ -93,7 +93,7 @@ type answer struct {
 // exchange makes one call. The fault is nil if the server answered it, be it
 // with an exception.
 func (c *conn) exchange(ctx context.Context, m *message) (answer, *fault) {
-	c.begin()
+	c.begin(m.result != nil)
 	c.calls++
 	c.seq++
 	if err := c.write(ctx, m); err != nil {
@@ -206,8 +206,12 @@ func (c *conn) usable(now time.Time, maxCalls int) bool {
 	return true
 }
 
+// fresh tells whether an idle connection can be used, as far as is known without
+// looking into it.
+func (c *conn) fresh(now time.Time) bool {
+	return c.failed == nil && !c.aborted.Load() && now.Before(c.expires)
+}
+
 // healthy tells whether an idle connection is still in order: the server has
 // neither closed it nor sent what nobody asked for. It doesn't wait.
-func (c *conn) healthy(now time.Time) bool {
-	return c.failed == nil && !c.aborted.Load() && now.Before(c.expires) && c.peek.quiet()
-}
+func (c *conn) healthy(now time.Time) bool { return c.fresh(now) && c.peek.quiet() }

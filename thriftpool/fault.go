@@ -6,7 +6,7 @@ type faultKind int
 const (
 	unserved    faultKind = iota + 1 // no connection was had: no host, no time, pool closed
 	undialled                        // the host couldn't be connected to
-	stale                            // an idle connection turned out to be dead
+	stale                            // an idle connection was dead: no host was asked
 	unencodable                      // the arguments couldn't be written
 	broken                           // the connection failed
 	timedOut                         // there was no answer in time
@@ -44,7 +44,7 @@ func (f *fault) blames() bool {
 // twice.
 func (f *fault) repeatable(idempotent bool) bool {
 	switch f.kind {
-	case undialled, stale:
+	case undialled:
 		return true
 	case broken, timedOut, garbled:
 		return !f.sent || idempotent

@@ -48,7 +48,7 @@ func TestFaults(t *testing.T) {
 		{"resets at once", reset, thriftpool.Options{}, isTransport, "", false},
 		{"closes after the call", func(c net.Conn) { _, _ = request(c) }, thriftpool.Options{}, isTransport, "EOF", false},
 		{"resets after the call", func(c net.Conn) { _, _ = request(c); reset(c) }, thriftpool.Options{}, isTransport, "reset", false},
-		{"half-closes", func(c net.Conn) { halfClose(c); silence(c) }, thriftpool.Options{}, isTransport, "EOF", false},
+		{"half-closes", func(c net.Conn) { halfClose(c); silence(c) }, thriftpool.Options{}, isTransport, "", false},
 		{"closes after the size", func(c net.Conn) { _, _ = request(c); _, _ = c.Write(good[:4]) }, thriftpool.Options{}, isTransport, "EOF", false},
 		{"closes in the message", func(c net.Conn) { _, _ = request(c); _, _ = c.Write(good[:len(good)-3]) }, thriftpool.Options{}, isTransport, "EOF", false},
 		{"never answers", silence, thriftpool.Options{AttemptTimeout: 50 * time.Millisecond}, isTransport, "in time", false},

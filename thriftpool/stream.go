@@ -26,6 +26,9 @@ const (
 // timed out until the context ends, which here would be a busy loop.
 var errBroken = errors.New("the connection failed")
 
+// errUnquiet is why a call wasn't sent.
+var errUnquiet = errors.New("the server has closed the connection, or sent something unasked")
+
 // stream is the transport beneath every protocol: it carries one message at a
 // time over a connection. Against the library's transports it knows three things
 // that a pool must know: how many bytes of a message the kernel took, what
@@ -35,6 +38,7 @@ var errBroken = errors.New("the connection failed")
 // outBuffer. A message then takes one write, frame and all.
 type stream struct {
 	conn       net.Conn
+	wire       *wire // conn, if that can be sent to in a better way
 	transport  Transport
 	maxFrame   int
 	maxMessage int
@@ -47,6 +51,7 @@ type stream struct {
 	allowance int
 
 	// Of the message that is being exchanged:
+	answered bool  // there will be an answer
 	sent     int   // bytes that the kernel took
 	received int   // bytes that came
 	oversize bool  // the answer is larger than allowed
@@ -59,8 +64,8 @@ var (
 )
 
 // begin makes the stream ready for the next message.
-func (s *stream) begin() {
-	s.sent, s.received, s.oversize = 0, 0, false
+func (s *stream) begin(answered bool) {
+	s.answered, s.sent, s.received, s.oversize = answered, 0, 0, false
 	s.allowance, s.left = s.maxMessage, 0
 	if s.transport == Buffered {
 		s.left = s.maxMessage
@@ -118,7 +123,7 @@ func (s *stream) makeRoom(n int) error {
 	case s.transport == Framed && len(s.out)-frameHeader+n > s.maxFrame:
 		return fmt.Errorf("the call takes more than the %d bytes that a frame may have: raise MaxFrameSize", s.maxFrame)
 	case s.transport == Buffered && len(s.out) > 0 && len(s.out)+n > outBuffer:
-		return s.send()
+		return s.send(false)
 	}
 	return nil
 }
@@ -135,13 +140,26 @@ func (s *stream) Flush(context.Context) error {
 	if len(s.out) == 0 {
 		return nil
 	}
-	return s.send()
+	return s.send(s.answered)
 }
 
-func (s *stream) send() error {
-	n, err := s.conn.Write(s.out)
+// send sends what was written. If it is to wait it may wait for the answer.
+func (s *stream) send(wait bool) error {
+	defer s.resetOut()
+	out := s.out
+	if s.wire != nil && s.sent == 0 {
+		n, err := s.wire.send(out, wait)
+		s.sent = n
+		if err != nil {
+			return s.fail(err)
+		}
+		out = out[n:]
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	n, err := s.conn.Write(out)
 	s.sent += n
-	s.resetOut()
 	if err != nil {
 		return s.fail(err)
 	}
