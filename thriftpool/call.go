@@ -202,12 +202,12 @@ func (p *Pool) askWith(ctx context.Context, g grant, c *conn, t *task) (answer, 
 		c, f = p.open(ctx, g, t)
 	}
 	if f == nil {
-		a, f = p.exchange(ctx, c, t)
+		a, f = p.exchange(ctx, c, t, begun)
 	}
 	result = outcome(f)
 	if f == nil || f.kind != stale {
 		t.attempts++
-		p.attempted(ctx, t, g.host, outcomeOf(a, f), f, time.Since(begun))
+		p.attempted(ctx, t, g.host, outcomeOf(a, f), f, begun)
 	}
 	return a, f
 }
@@ -226,19 +226,25 @@ func (t *task) ask(host string) {
 	}
 }
 
-func (p *Pool) attempted(ctx context.Context, t *task, h *host, kind faultKind, f *fault, took time.Duration) {
+// attempted tells those who want to know what came of asking a host.
+func (p *Pool) attempted(ctx context.Context, t *task, h *host, kind faultKind, f *fault, begun time.Time) {
+	hook := p.options.Hooks.Attempted
+	if h.metrics == nil && hook == nil {
+		return
+	}
+	took := time.Since(begun)
 	h.metrics.attempted(kind, took)
 	if t.first != nil {
 		p.metrics.hedged()
 	}
-	if p.options.Hooks.Attempted == nil {
+	if hook == nil {
 		return
 	}
 	attempt := Attempt{Method: t.method, Host: h.endpoint, Number: t.attempts, Hedge: t.first != nil, Took: took}
 	if f != nil {
 		attempt.Err = f.err
 	}
-	p.options.Hooks.Attempted(ctx, attempt)
+	hook(ctx, attempt)
 }
 
 // connection returns a connection that is in order, or none if one is to be
@@ -253,8 +259,7 @@ func (p *Pool) connection(ctx context.Context, t *task) (grant, *conn, *fault) {
 			g.evict.close()
 		}
 		// A wire looks into the connection itself, when it sends.
-		now := time.Now()
-		if c := g.conn; c == nil || c.wire != nil && c.fresh(now) || c.healthy(now) {
+		if c := g.conn; c == nil || c.wire != nil && c.fresh(t.begun) || c.healthy(time.Now()) {
 			return g, c, nil
 		}
 		p.discard(g.conn)
@@ -293,8 +298,8 @@ func (p *Pool) open(ctx context.Context, g grant, t *task) (*conn, *fault) {
 }
 
 // exchange makes the call over a connection, which then goes back or is closed.
-func (p *Pool) exchange(ctx context.Context, c *conn, t *task) (answer, *fault) {
-	begun := time.Now()
+// The host's time began when it was chosen.
+func (p *Pool) exchange(ctx context.Context, c *conn, t *task, begun time.Time) (answer, *fault) {
 	deadline := t.deadline
 	if own := begun.Add(p.options.AttemptTimeout); own.Before(deadline) {
 		deadline = own

@@ -79,8 +79,8 @@ type Options struct {
 	// Timeout is for a call as a whole, with waiting and retries, if the context
 	// has no earlier deadline. 0 means 10 seconds.
 	Timeout time.Duration
-	// AttemptTimeout is for one host to answer. 0 means as long as the call may
-	// take.
+	// AttemptTimeout is for one host to answer, with connecting to it. 0 means as
+	// long as the call may take.
 	AttemptTimeout time.Duration
 
 	// MaxFrameSize is the most bytes that a frame may have, in both directions. 0
