@@ -73,6 +73,7 @@ func TestFaults(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			bad := misbehave(t, test.do)
 			pool := open(t, hostsOf(bad.endpoint), test.options)
 			_, err := client(pool).Echo(within(t), "hello")
@@ -94,6 +95,7 @@ func TestFaults(t *testing.T) {
 			good := serve(t, newHandler(), serverOptions{})
 			options := test.options
 			options.Idempotent = []string{"echo"}
+			options.AttemptTimeout *= 20 // the good one has to make it
 			both := open(t, hostsOf(bad.endpoint, good.endpoint()), options)
 			for range 10 {
 				if got, err := client(both).Echo(within(t), "hello"); err != nil || got != "hello" {
@@ -365,3 +367,28 @@ func TestSlowMethod(t *testing.T) {
 }
 
 var _ probe.Probe = (*handler)(nil)
+
+// panicking are arguments, or a result, that panic as generated code does with a
+// nil pointer.
+type panicking struct{ thrift.TStruct }
+
+// TestPanic has generated code panic. Who recovers from that finds the pool in
+// order.
+func TestPanic(t *testing.T) {
+	s := serve(t, newHandler(), serverOptions{})
+	pool := open(t, hostsOf(s.endpoint()), thriftpool.Options{MaxConns: 1})
+	call := func(args, result thrift.TStruct) (recovered any) {
+		defer func() { recovered = recover() }()
+		_, err := pool.Call(within(t), "echo", args, result)
+		t.Errorf("the call returned %v", err)
+		return nil
+	}
+	for range 3 {
+		if call(panicking{}, &probe.ProbeEchoResult{}) == nil || call(&probe.ProbeEchoArgs{}, panicking{}) == nil {
+			t.Error("it didn't panic")
+		}
+		if got, err := client(pool).Echo(within(t), "hello"); err != nil || got != "hello" {
+			t.Errorf("Echo returned %q, %v", got, err)
+		}
+	}
+}

@@ -41,6 +41,12 @@ func within(t testing.TB) context.Context {
 // connections.
 func open(t testing.TB, provider serverset.Provider, options thriftpool.Options) *thriftpool.Pool {
 	t.Helper()
+	// What isn't about time mustn't depend on how fast the machine is.
+	for _, timeout := range []*time.Duration{&options.DialTimeout, &options.Timeout} {
+		if *timeout == 0 {
+			*timeout = patience
+		}
+	}
 	pool, err := thriftpool.New(provider, options)
 	if err != nil {
 		t.Fatal(err)
