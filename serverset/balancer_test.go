@@ -232,6 +232,26 @@ func TestBalancerTries(t *testing.T) {
 	}
 }
 
+// Of several who see at once that a host's time is over, one makes the trial; none
+// does if it has left meanwhile.
+func TestBalancerTriesOnce(t *testing.T) {
+	b := newRig(t, 5, BalancerOptions{})
+	b.fail(host(1), 3)
+	h := b.Hosts()[0]
+	first, ok := b.try(h)
+	if !ok {
+		t.Fatal("there is no trial")
+	}
+	if _, ok := b.try(h); ok {
+		t.Error("there are two trials at a time")
+	}
+	first.Done(Abandoned)
+	b.set(hosts(2, 5)...)
+	if _, ok := b.try(h); ok {
+		t.Error("a host that has left is tried")
+	}
+}
+
 // The time doubles up to a bound, and begins anew when the host was good for
 // long enough.
 func TestBalancerEjectsForLonger(t *testing.T) {

@@ -100,10 +100,9 @@ func (b *Balancer) eject(host *Host) {
 	wait := jittered(length)
 	*e = ejection{ejected: true, due: now.Add(wait), length: length}
 	host.trying.Store(false)
-	failures := host.failures.Swap(0)
 	host.term.Add(1)
 	b.tell(Event{Kind: HostEjected, Host: host, For: wait})
-	b.options.Logger.Warn("host ejected", "endpoint", host.endpoint, "for", wait, "failures", failures)
+	b.options.Logger.Warn("host ejected", "endpoint", host.endpoint, "for", wait, "failures", host.Failures())
 }
 
 // readmit ends the ejection of a host. mu must be held.

@@ -16,7 +16,8 @@ type FileOptions struct {
 	// to it. 0 means 30 s.
 	Poll time.Duration
 	// OnBad is told of each content of the file that has lines which are no
-	// endpoints, by one goroutine. Nobody else needs to: the lines are logged.
+	// endpoints, by one goroutine, and must not call Close. Nobody needs it: the
+	// lines are logged anyhow.
 	OnBad func(lines []BadMember)
 	// Logger is told when the file can't be used, and of lines that are no
 	// endpoints, each once; nil means slog's default.
@@ -99,6 +100,9 @@ func (f *File) Open(ctx context.Context) error {
 		return nil
 	case err := <-failed:
 		f.Close()
+		if err == nil {
+			err = errors.New("the provider was closed while it was opened")
+		}
 		return err
 	case <-ctx.Done():
 		f.Close()

@@ -277,6 +277,9 @@ func TestFileWhoseFilesystemHangs(t *testing.T) {
 	defer heal()
 	ctx, cancel := context.WithCancelCause(t.Context())
 	f := NewFile(filepath.Join(dir, "f"), FileOptions{})
+	other := NewFile(filepath.Join(dir, "f"), FileOptions{})
+	otherOpened := make(chan error, 1)
+	go func() { otherOpened <- other.Open(context.Background()) }()
 	opened := make(chan error, 1)
 	go func() { opened <- f.Open(ctx) }()
 	cause := errors.New("no patience")
@@ -290,6 +293,10 @@ func TestFileWhoseFilesystemHangs(t *testing.T) {
 		t.Error("Open doesn't return")
 	}
 	f.Close()
+	other.Close()
+	if err := <-otherOpened; err == nil {
+		t.Error("Open succeeds, though the provider was closed meanwhile")
+	}
 }
 
 // mountHanging mounts a FUSE filesystem that nobody serves.

@@ -26,30 +26,16 @@ type discovered struct {
 // discoverServersets returns the serversets of all services, in the order of
 // their znodes. What can't have a file is left out: nobody can be given it.
 func discoverServersets(ctx context.Context, znodes store.Znodes) ([]discovered, error) {
-	services, err := children(ctx, znodes, discoveryPath)
+	pairs, err := grandchildren(ctx, znodes, discoveryPath)
 	if err != nil {
 		return nil, fmt.Errorf("listing serversets: %w", err)
 	}
-	environments := make([][]string, len(services))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(listConcurrency)
-	for i, service := range services {
-		group.Go(func() error {
-			var err error
-			environments[i], err = children(ctx, znodes, discoveryPath+"/"+service)
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return nil, fmt.Errorf("listing serversets: %w", err)
-	}
 	var found []discovered
-	for i, service := range services {
-		for _, environment := range environments[i] {
-			path := discoveryPath + "/" + service + "/" + environment
-			if name, err := metaconfig.FileOf(path); err == nil {
-				found = append(found, discovered{name, service, environment, path})
-			}
+	for _, pair := range pairs {
+		service, environment := pair[0], pair[1]
+		path := discoveryPath + "/" + service + "/" + environment
+		if name, err := metaconfig.FileOf(path); err == nil {
+			found = append(found, discovered{name, service, environment, path})
 		}
 	}
 	return found, nil
