@@ -63,7 +63,7 @@ demo: deps-demo build ## Start ZooKeeper, S3 and a monitor here and walk through
 deps-demo: ## Install what the demo needs: Debian's zookeeper and fuse3
 	@scripts/deps zookeeper fuse3
 deps: deps-demo .tools/versitygw-$(VERSITYGW_VERSION) ## Install what the tests need: the demo's, a C compiler, programs that watch files, systemd-analyze, an S3 server
-	@scripts/deps gcc inotify-tools python3 python3-kazoo python3-watchdog systemd
+	@scripts/deps gcc inotify-tools python3 python3-kazoo python3-thrift python3-watchdog systemd
 deps-systemd: ## Install what test-systemd needs: Debian's debootstrap and systemd-container
 	@scripts/deps debootstrap systemd-container
 deps-lint: .tools/golangci-lint-$(GOLANGCI_LINT_VERSION) ## Install the linters

@@ -3,6 +3,7 @@ module github.com/kingpinfs/kingpin
 go 1.26.0
 
 require (
+	github.com/apache/thrift v0.25.0
 	github.com/aws/aws-sdk-go-v2 v1.45.1
 	github.com/aws/aws-sdk-go-v2/config v1.33.1
 	github.com/aws/aws-sdk-go-v2/credentials v1.20.1
