@@ -49,6 +49,10 @@ soak: deps build ## Run a monitor under kills and restarts for SOAK=10m, and loo
 bench-go: deps ## Run the benchmarks of the packages
 	go test -run '^$$' -bench . -benchmem -p 1 $$(scripts/benchmarks)
 
+.PHONY: generate
+generate: deps-generate ## Generate the code of the Thrift files anew
+	go generate ./examples/thrift ./thriftpool/internal/probe
+
 .PHONY: lint
 lint: deps-lint ## Run the linters, and check that go.mod is tidy
 	@# A cache shared with other clones reports their files.
@@ -59,13 +63,15 @@ lint: deps-lint ## Run the linters, and check that go.mod is tidy
 demo: deps-demo build ## Start ZooKeeper, S3 and a monitor here and walk through what it does
 	bin/kingpin dev --walk
 
-.PHONY: deps-demo deps deps-systemd deps-lint
+.PHONY: deps-demo deps deps-systemd deps-generate deps-lint
 deps-demo: ## Install what the demo needs: Debian's zookeeper and fuse3
 	@scripts/deps zookeeper fuse3
-deps: deps-demo .tools/versitygw-$(VERSITYGW_VERSION) ## Install what the tests need: the demo's, a C compiler, programs that watch and write files, systemd-analyze, an S3 server
-	@scripts/deps gcc inotify-tools python3 python3-kazoo python3-watchdog rsync systemd vim-tiny
+deps: deps-demo .tools/versitygw-$(VERSITYGW_VERSION) ## Install what the tests need: the demo's, a C compiler, programs that watch and write files, systemd-analyze, Python's Thrift, an S3 server
+	@scripts/deps gcc inotify-tools python3 python3-kazoo python3-thrift python3-watchdog rsync systemd vim-tiny
 deps-systemd: ## Install what test-systemd needs: Debian's debootstrap and systemd-container
 	@scripts/deps debootstrap systemd-container
+deps-generate: ## Install what generate needs: Debian's thrift-compiler
+	@scripts/deps thrift-compiler
 deps-lint: .tools/golangci-lint-$(GOLANGCI_LINT_VERSION) ## Install the linters
 
 # The stamps name the version, so that a new one is installed over the old.

@@ -70,9 +70,10 @@ type FileStatus struct {
 
 // Held is a suspicious serverset that is held back.
 type Held struct {
-	Endpoints []string  `json:"endpoints"`
-	Since     time.Time `json:"since"`
-	Reason    string    `json:"reason,omitempty"`
+	Endpoints []string   `json:"endpoints"`
+	Since     time.Time  `json:"since"`
+	Reason    string     `json:"reason,omitempty"`
+	ReleaseAt *time.Time `json:"release_at,omitempty"` // when it goes out if it stands unchanged; null: not by itself
 }
 
 // NodeStatus says how a metaconfig or a dependency stands.
@@ -105,7 +106,7 @@ func fileStatuses(files []kpsync.FileStatus) []FileStatus {
 			ChangedAt: timeOrNil(f.ChangedAt), Metaconfig: f.Metaconfig,
 		}
 		if f.State == kpsync.Held {
-			status.Held = &Held{Endpoints: f.Held, Since: f.HeldSince, Reason: f.HeldReason}
+			status.Held = &Held{Endpoints: f.Held, Since: f.HeldSince, Reason: f.HeldReason, ReleaseAt: timeOrNil(f.HeldUntil)}
 		}
 		out = append(out, status)
 	}

@@ -95,13 +95,7 @@ func TestSuspiciousServersets(t *testing.T) {
 	eachHas(all...)
 	leave := func(n int) { // all at once
 		t.Helper()
-		var requests []any
-		for _, child := range f.zk.children(znode)[:n] {
-			requests = append(requests, &zk.DeleteRequest{Path: f.zk.chroot + znode + "/" + child, Version: -1})
-		}
-		if _, err := f.zk.conn.Multi(requests...); err != nil {
-			t.Fatal(err)
-		}
+		f.zk.leave(znode, func(string) bool { n--; return n >= 0 })
 	}
 	leave(5)
 	for _, m := range c.faces {

@@ -14,12 +14,19 @@ const (
 	maxLabelLen = 63
 )
 
+// maxEndpointLen is beyond what any endpoint can have. A line of a damaged file
+// may have megabytes.
+const maxEndpointLen = 2 * maxHostLen
+
 // CheckEndpoint refuses what isn't host:port with a port from 1 to 65535. The
 // host is an IPv4 address; a name of letters, digits, "-", "_" and "."; or an
 // IPv6 address in brackets, which the readers of the Python fleet can't parse.
 // What passes holds no white space or control character, so that it can stand
 // in a line of a file.
 func CheckEndpoint(endpoint string) error {
+	if len(endpoint) > maxEndpointLen {
+		return fmt.Errorf("endpoint %q…: it has %d bytes, more than any host:port", endpoint[:maxLabelLen], len(endpoint))
+	}
 	host, port, err := cutPort(endpoint)
 	if err != nil {
 		return fmt.Errorf("endpoint %q: %w", endpoint, err)

@@ -39,17 +39,17 @@ func parseEndpoints(text string) ([]string, error) {
 	if single == nil {
 		return []string{text}, nil
 	}
-	parts := strings.Split(text, ":")
-	if len(parts) < 3 {
+	colons := strings.Count(text, ":")
+	if colons < 2 {
 		return nil, single
 	}
-	portLen := len(parts[len(parts)-1])
+	portLen := len(text) - 1 - strings.LastIndexByte(text, ':')
 	var endpoints []string
 	for rest := text; rest != ""; {
 		end := min(strings.IndexByte(rest, ':')+1+portLen, len(rest))
 		if err := CheckEndpoint(rest[:end]); err != nil {
 			return nil, fmt.Errorf("it has %d colons and can't be split into endpoints with ports of %d digits: %w",
-				len(parts)-1, portLen, err)
+				colons, portLen, err)
 		}
 		endpoints = append(endpoints, rest[:end])
 		rest = rest[end:]
@@ -66,9 +66,15 @@ func Parse(members []string) (endpoints []string, bad []BadMember) {
 // ParseFile returns the endpoints of a serverset file, sorted and without
 // duplicates, never nil; and the lines that are none. It reads what Render
 // writes and what the Python fleet wrote: in any order, with empty lines, with
-// or without the last newline, with endpoints run together.
+// or without the last newline, with endpoints run together. Blanks around an
+// endpoint don't count, so lines may end in CRLF.
 func ParseFile(content []byte) (endpoints []string, bad []BadMember) {
-	lines := strings.FieldsFunc(string(content), func(c rune) bool { return c == '\n' })
+	var lines []string
+	for line := range strings.SplitSeq(string(content), "\n") {
+		if line = strings.Trim(line, " \t\r"); line != "" {
+			lines = append(lines, line)
+		}
+	}
 	return collect(lines, parseEndpoints)
 }
 

@@ -129,11 +129,43 @@ func FuzzParseMember(f *testing.F) {
 }
 
 func FuzzParseFile(f *testing.F) {
-	for _, seed := range []string{"", "a:80\nb:80\n", "b:80\n\na:80", "\n\n", "a:80\r\nb:80\r\n", "1.2.3.4:80801.2.3.5:8080\n", "\x00:1\n"} {
+	for _, seed := range []string{
+		"", "a:80\nb:80\n", "b:80\n\na:80", "\n\n", "a:80\r\nb:80\r\n", "1.2.3.4:80801.2.3.5:8080\n", "\x00:1\n",
+		"a:80\na:80\n", "[::1]:80\n::1:80\n", "a\na:\n:1\na:0\na:70000\na:+1\n", " a:80\t\n \n", "10.0.0.1:80\n10.0.0", "\r", ":::::",
+		"a:80\n" + strings.Repeat("a", 4096) + ":80\n", strings.Repeat("a:80", 300),
+	} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, content []byte) {
-		endpoints, _ := ParseFile(content)
+		endpoints, bad := ParseFile(content)
+		for i, endpoint := range endpoints {
+			if err := CheckEndpoint(endpoint); err != nil {
+				t.Errorf("it gives %q: %v", endpoint, err)
+			}
+			if i > 0 && endpoints[i-1] >= endpoint {
+				t.Errorf("the endpoints %q aren't sorted and without duplicates", endpoints)
+			}
+		}
+		// Nothing vanishes without a word.
+		var lines []string
+		for _, line := range bad {
+			lines = append(lines, line.Member)
+			if line.Err == nil || len(line.Err.Error()) > 10*maxEndpointLen {
+				t.Errorf("the bad line %q has the error %v", line.Member, line.Err)
+			}
+		}
+		for line := range strings.SplitSeq(string(content), "\n") {
+			line = strings.Trim(line, " \t\r")
+			parts, _ := parseEndpoints(line)
+			for _, part := range parts {
+				if !slices.Contains(endpoints, part) {
+					t.Errorf("%q is missing", part)
+				}
+			}
+			if line != "" && parts == nil && !slices.Contains(lines, line) {
+				t.Errorf("the bad line %q is missing", line)
+			}
+		}
 		again, bad := ParseFile(Render(endpoints))
 		if !slices.Equal(again, endpoints) || bad != nil {
 			t.Errorf("%q was rendered and read back as %q, bad %v", endpoints, again, bad)

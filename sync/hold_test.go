@@ -22,6 +22,9 @@ func (b *box) wantHeld(served, offered []string) {
 	if !slices.Equal(f.Held, offered) || f.HeldSince.IsZero() || f.HeldReason == "" {
 		b.t.Errorf("held is %v since %v for %q, want %v", f.Held, f.HeldSince, f.HeldReason, offered)
 	}
+	if empty := len(offered) == 0; f.HeldUntil.IsZero() != empty {
+		b.t.Errorf("%d endpoints are held until %v", len(offered), f.HeldUntil)
+	}
 	slices.Sort(served)
 	if !slices.Equal(f.Endpoints, served) {
 		b.t.Errorf("served are %v, want %v", f.Endpoints, served)
@@ -58,6 +61,9 @@ func TestServersetReleasedByTime(t *testing.T) {
 		b.pass(3 * time.Minute)
 		b.serverset("search.prod", hosts(1, 3)...) // it changes: the time begins anew
 		b.settle()
+		if left := time.Until(b.fileStatus(keyS).HeldUntil); left > 5*time.Minute || left < 4*time.Minute+59*time.Second {
+			t.Errorf("the status says that it goes out in %v", left)
+		}
 		b.pass(4*time.Minute + 59*time.Second)
 		b.wantContent(keyS, lines(hosts(1, 10)))
 		b.pass(2 * time.Second)

@@ -128,8 +128,9 @@ type guardState struct {
 	judged     serverset.State  // the guard's before its last verdict
 	held       bool
 	heldReason string
-	accepted   []string // the held list that an operator wants served; nil if none
-	bad        []string // the members without an endpoint, as of the last reading
+	heldUntil  time.Time // when it goes out if it stands unchanged; zero: not by itself
+	accepted   []string  // the held list that an operator wants served; nil if none
+	bad        []string  // the members without an endpoint, as of the last reading
 }
 
 func newItem(k key) *item {

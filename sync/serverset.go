@@ -129,7 +129,7 @@ func (e *Engine) noteHeld(it *item, verdict serverset.Verdict) {
 	case it.held && !verdict.Held:
 		e.log.Warn("held serverset released", "serverset", it.key.name, "endpoints", len(verdict.Serve), "reason", verdict.Reason)
 	}
-	it.held, it.heldReason = verdict.Held, ""
+	it.held, it.heldReason, it.heldUntil = verdict.Held, "", verdict.ReleaseAt
 	if !verdict.Held {
 		return
 	}
@@ -143,7 +143,7 @@ func (e *Engine) noteHeld(it *item, verdict serverset.Verdict) {
 // must be held.
 func (it *item) unjudge() {
 	it.guard.Restore(it.judged)
-	it.held, it.heldReason = it.judged.Held != nil, ""
+	it.held, it.heldReason, it.heldUntil = it.judged.Held != nil, "", time.Time{}
 	if it.held {
 		it.heldReason = "released, but not yet served"
 	}

@@ -26,6 +26,7 @@ type FileStatus struct {
 	Held         []string   // a serverset's list that is held back; nil if none is
 	HeldSince    time.Time
 	HeldReason   string
+	HeldUntil    time.Time // when it goes out if it stands unchanged; zero: not by itself
 
 	NotifiedAt  time.Time // when ZooKeeper last spoke of a change
 	ProcessedAt time.Time // when it was last read, with or without success
@@ -122,7 +123,7 @@ func (e *Engine) fileStatus(it *item) FileStatus {
 		state := it.guard.State()
 		s.Endpoints = state.Served
 		if it.held && state.Held != nil {
-			s.Held, s.HeldSince, s.HeldReason = state.Held.Endpoints, state.Held.Since, it.heldReason
+			s.Held, s.HeldSince, s.HeldReason, s.HeldUntil = state.Held.Endpoints, state.Held.Since, it.heldReason, it.heldUntil
 		}
 	}
 	return s

@@ -42,12 +42,9 @@ PATTERN limits the list to names that match it: * stands for any characters,
   kingpin config list 'config.manageddata.spam.*' --output json`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: a.runE(func(ctx context.Context, _ *cobra.Command, args []string) error {
-			pattern := "*"
-			if len(args) > 0 {
-				pattern = args[0]
-			}
-			if _, err := path.Match(pattern, ""); err != nil {
-				return usagef("the pattern %q: %w", pattern, err)
+			pattern, err := parsePattern(args)
+			if err != nil {
+				return err
 			}
 			return a.withZooKeeper(ctx, options, func(ctx context.Context, f *fleet) error {
 				configs, err := listConfigs(ctx, f, pattern)
@@ -60,6 +57,18 @@ PATTERN limits the list to names that match it: * stands for any characters,
 	}
 	output.addFlag(cmd.Flags())
 	return cmd
+}
+
+// parsePattern returns the pattern for names that a command was given; without
+// one, the pattern for all.
+func parsePattern(args []string) (string, error) {
+	if len(args) == 0 {
+		return "*", nil
+	}
+	if _, err := path.Match(args[0], ""); err != nil {
+		return "", usagef("the pattern %q: %w", args[0], err)
+	}
+	return args[0], nil
 }
 
 func (a *app) printConfigs(configs []listedConfig, output outputFormat) error {
@@ -117,32 +126,46 @@ func listConfigs(ctx context.Context, f *fleet, pattern string) ([]listedConfig,
 
 // configPaths returns the pointers of all domains, in order.
 func configPaths(ctx context.Context, znodes store.Znodes) ([]string, error) {
-	domains, err := children(ctx, znodes, managedDataPath)
+	found, err := grandchildren(ctx, znodes, managedDataPath)
 	if err != nil {
 		return nil, fmt.Errorf("listing configs: %w", err)
 	}
-	keys := make([][]string, len(domains))
+	var paths []string
+	for _, pair := range found {
+		if domain, key := pair[0], pair[1]; !strings.HasSuffix(key, ".lock") {
+			paths = append(paths, managedDataPath+"/"+domain+"/"+key)
+		}
+	}
+	return paths, nil
+}
+
+// grandchildren returns, in order, the names of the znodes two levels below one,
+// each after that of the znode between.
+func grandchildren(ctx context.Context, znodes store.Znodes, path string) ([][2]string, error) {
+	between, err := children(ctx, znodes, path)
+	if err != nil {
+		return nil, err
+	}
+	below := make([][]string, len(between))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(listConcurrency)
-	for i, domain := range domains {
+	for i, name := range between {
 		group.Go(func() error {
 			var err error
-			keys[i], err = children(ctx, znodes, managedDataPath+"/"+domain)
+			below[i], err = children(ctx, znodes, path+"/"+name)
 			return err
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return nil, fmt.Errorf("listing configs: %w", err)
+		return nil, err
 	}
-	var paths []string
-	for i, domain := range domains {
-		for _, key := range keys[i] {
-			if !strings.HasSuffix(key, ".lock") {
-				paths = append(paths, managedDataPath+"/"+domain+"/"+key)
-			}
+	var pairs [][2]string
+	for i, name := range between {
+		for _, last := range below[i] {
+			pairs = append(pairs, [2]string{name, last})
 		}
 	}
-	return paths, nil
+	return pairs, nil
 }
 
 // children returns none for a znode that isn't there.

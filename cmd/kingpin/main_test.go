@@ -52,6 +52,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":   exits,
 			"capture": capture,
+			"znode":   func(ts *testscript.TestScript, neg bool, args []string) { makeZnode(conn, ts, neg, args) },
 		},
 	})
 }
@@ -87,6 +88,18 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if got != want {
 		ts.Fatalf("%q exited with %d, want %d", args[1:], got, want)
 	}
+}
+
+// makeZnode makes a znode beneath the script's chroot, which belongs to the test's
+// session or to nobody: znode ephemeral|persistent PATH
+func makeZnode(conn *zk.Conn, ts *testscript.TestScript, neg bool, args []string) {
+	flags := map[string]int32{"ephemeral": zk.FlagEphemeral, "persistent": 0}
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: znode ephemeral|persistent PATH")
+	}
+	_, chroot, _ := strings.Cut(ts.Getenv("KINGPIN_ZK"), "/")
+	_, err := conn.Create("/"+chroot+args[1], nil, flags[args[0]], zk.WorldACL(zk.PermAll))
+	ts.Check(err)
 }
 
 // capture sets a variable to a file's content, without the last line end:

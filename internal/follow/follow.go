@@ -41,6 +41,9 @@ type Options struct {
 	// not again while it lasts, and never at the same time as deliver. It isn't
 	// told of a failure that is gone at the next try, at once.
 	Missing func(err error)
+	// Back is told that the file can be read again after Missing was told, before
+	// deliver is if it holds something else than before.
+	Back func()
 	// Poll is how often to look even if nothing seems to have happened; 0 means
 	// never. With it, that inotify can't be had is a warning and not an error,
 	// and a directory that can't be watched is no matter.
@@ -65,6 +68,9 @@ type Follower struct {
 func New(path string, options Options) *Follower {
 	if options.Missing == nil {
 		options.Missing = func(error) {}
+	}
+	if options.Back == nil {
+		options.Back = func() {}
 	}
 	if options.Logger == nil {
 		options.Logger = slog.Default()
@@ -131,7 +137,11 @@ func (f *Follower) take(seen sight, deliver func(Version) error) (retry time.Dur
 		}
 		return retryDelay(f.failures), nil
 	case seen.err == nil:
-		f.failures, f.missing = 0, ""
+		f.failures = 0
+		if f.missing != "" {
+			f.missing = ""
+			f.options.Back()
+		}
 		return 0, f.deliver(seen.version, deliver)
 	case errors.Is(seen.err, iofs.ErrNotExist):
 		f.failures = 0
