@@ -66,7 +66,7 @@ func TestReadersWhileOthersWrite(t *testing.T) {
 	tools := slices.DeleteFunc(slices.Clone(wholeTools), func(tool tool) bool {
 		return !slices.Contains([]string{"cat", "cp", "tee", "python w", "mv in the directory", "rsync"}, tool.name)
 	})
-	for range 3 {
+	for range 2 {
 		for i, tool := range tools {
 			mustWrite(t, source, racingContent(r.n+1))
 			p := []person{superuser, member}[i%2]
@@ -84,7 +84,7 @@ func TestReadersWhileOthersWrite(t *testing.T) {
 // an error at worst, and can do it again.
 func TestReadersWhileWritingWorkersAreKilled(t *testing.T) {
 	r := newRace(t)
-	const rounds = 3
+	const rounds = 2
 	// When the worker is killed: before a step, or while the last one is under way.
 	moments := []string{"open", "write", "write more", "close", "during the close"}
 	failed := map[string]int{}
