@@ -66,8 +66,8 @@ demo: deps-demo build ## Start ZooKeeper, S3 and a monitor here and walk through
 .PHONY: deps-demo deps deps-systemd deps-generate deps-lint
 deps-demo: ## Install what the demo needs: Debian's zookeeper and fuse3
 	@scripts/deps zookeeper fuse3
-deps: deps-demo .tools/versitygw-$(VERSITYGW_VERSION) ## Install what the tests need: the demo's, a C compiler, programs that watch files, systemd-analyze, Python's Thrift, an S3 server
-	@scripts/deps gcc inotify-tools python3 python3-kazoo python3-thrift python3-watchdog systemd
+deps: deps-demo .tools/versitygw-$(VERSITYGW_VERSION) ## Install what the tests need: the demo's, a C compiler, programs that watch and write files, systemd-analyze, Python's Thrift, an S3 server
+	@scripts/deps gcc inotify-tools python3 python3-kazoo python3-thrift python3-watchdog rsync systemd vim-tiny
 deps-systemd: ## Install what test-systemd needs: Debian's debootstrap and systemd-container
 	@scripts/deps debootstrap systemd-container
 deps-generate: ## Install what generate needs: Debian's thrift-compiler

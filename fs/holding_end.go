@@ -133,6 +133,7 @@ func (h *Holding) end(flags int) error {
 			at = seen
 		}
 	}
+	writers := h.giveUpWriters()
 	h.session, h.at, h.watch = nil, place{}, nil
 	h.mu.Unlock()
 	if watch != nil {
@@ -156,6 +157,10 @@ func (h *Holding) end(flags int) error {
 		abortErr = s.abort()
 	}
 	h.users.Wait()
+	if writers != nil {
+		// It has gone with the mount that it was in.
+		abortErr = errors.Join(abortErr, endWriters(writers, flags))
+	}
 	return errors.Join(err, outdateErr, devErr, abortErr, s.close())
 }
 

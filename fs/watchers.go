@@ -22,9 +22,17 @@ func (i inodes) has(id uint64) bool {
 
 // watchedInodes returns the inodes of the filesystem with that device's minor
 // number that somebody watches, by inotify or fanotify; see proc_pid_fdinfo(5).
-// If this process may not look into all others, any may be watched: all are
-// returned.
+// If this process may not look into all others, or can't, any may be watched: all
+// are returned.
 func watchedInodes(device uint32) inodes {
+	found, ok := lookAtAll(func() inodes { return findWatched(device) })
+	if !ok {
+		return nil
+	}
+	return found
+}
+
+func findWatched(device uint32) inodes {
 	if !seesAllProcesses() {
 		return nil
 	}

@@ -43,7 +43,8 @@ func TestTimesAndInodesChangeWithTheContent(t *testing.T) {
 		if got, want := modTime(first), versionTime(t, v1); got != want {
 			t.Errorf("the time is %d, the version's %d", got, want)
 		}
-		if first.Size != 3 || first.Mode != unix.S_IFREG|0o444 {
+		permissions := map[string]uint32{"fuse": 0o644, "plain": 0o444}
+		if first.Size != 3 || first.Mode != unix.S_IFREG|permissions[mode] {
 			t.Errorf("stat shows %d bytes and mode %o", first.Size, first.Mode)
 		}
 
@@ -194,14 +195,16 @@ func TestExtendedAttributes(t *testing.T) {
 	want(m.config(name), "state", "fresh")
 }
 
-// A mount that nobody may write through says so, whoever tries.
+// A mount that nobody may write through, as that of serversets, says so, whoever
+// tries.
 func TestMountIsReadOnly(t *testing.T) {
 	f := newFleet(t, gofakes3)
 	f.run("dependency", "create", "web.dep")
-	name := f.newConfig("spam", "grey_list", "web.dep")
-	f.put(name, "one")
-	m := f.startMonitor(monitorConfig{Mode: "fuse", Dependencies: []string{"web.dep"}})
-	path := m.config(name)
+	set := f.newServerset("search", "prod", "web.dep")
+	f.zk.join("/discovery/search/prod", "10.0.0.1:80")
+	m := f.startMonitor(monitorConfig{Mode: "fuse", Dependencies: []string{"web.dep"}, Args: []string{"--writers", writers}})
+	path := m.serverset(set)
+	m.awaitServerset(set, "10.0.0.1:80")
 	for what, err := range map[string]error{
 		"open for writing": openErr(path, unix.O_WRONLY),
 		"truncate":         unix.Truncate(path, 0),
@@ -216,7 +219,7 @@ func TestMountIsReadOnly(t *testing.T) {
 			t.Errorf("%s: %v, not EROFS", what, err)
 		}
 	}
-	if err := has(path, "one"); err != nil {
+	if err := has(path, "10.0.0.1:80\n"); err != nil {
 		t.Error(err)
 	}
 }

@@ -18,8 +18,8 @@ import (
 )
 
 // readerHelper is the helper that reads a series in a loop. Its arguments are
-// the file, the kind of reader and the file in which all readers share what they
-// know. When its standard input ends it reads once more, prints a readerReport and
+// the file, the kind of reader, the file in which all readers share what they
+// know, and, if the contents are numbered ones and no series, "numbered". When its standard input ends it reads once more, prints a readerReport and
 // ends.
 const readerHelper = "series-reader"
 
@@ -66,6 +66,10 @@ func (s *newestSeen) close() error { return unix.Munmap(s.memory) }
 // readSeries is the helper.
 func readSeries(args []string) int {
 	path, report := args[0], readerReport{Kind: args[1]}
+	parse := parseSeries
+	if len(args) > 3 && args[3] == "numbered" {
+		parse = parseNumberedText
+	}
 	seen, err := openNewestSeen(args[2])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -92,7 +96,7 @@ func readSeries(args []string) int {
 			problem = err.Error()
 		case text == content: // as before
 		default:
-			n, problem = parseSeries(text)
+			n, problem = parse(text)
 		}
 		switch {
 		case problem != "":
@@ -114,10 +118,15 @@ func readSeries(args []string) int {
 	return 0
 }
 
+// slowReads are how much is read at once by readers that take their time: 150 ms
+// or more for 300 KiB, or for 6 MiB.
+var slowReads = map[string]int{"slow": 1000, "slow large": 20_000}
+
 // readWhole reads a file as one kind of reader does: quickly, by large reads, or
 // slowly, by small ones, so that the file changes in between.
 func readWhole(path, kind string) (string, error) {
-	if kind != "slow" {
+	slow := slowReads[kind]
+	if slow == 0 {
 		return readFile(path)
 	}
 	fd, err := openFile(path)
@@ -125,10 +134,10 @@ func readWhole(path, kind string) (string, error) {
 		return "", err
 	}
 	defer unix.Close(fd)
-	pace := time.NewTicker(500 * time.Microsecond) // 300 KiB take 150 ms
+	pace := time.NewTicker(500 * time.Microsecond)
 	defer pace.Stop()
 	var text strings.Builder
-	buffer := make([]byte, 1000)
+	buffer := make([]byte, slow)
 	for {
 		n, err := unix.Read(fd, buffer)
 		switch {
@@ -163,6 +172,16 @@ func parseSeries(text string) (n int, problem string) {
 	return n, ""
 }
 
+// parseNumberedText is parseSeries of a numbered content, whose versions differ in
+// size.
+func parseNumberedText(text string) (n int, problem string) {
+	n, err := parseNumbered(text)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return n, ""
+}
+
 // readerGroup is processes that read one series.
 type readerGroup struct {
 	t         testing.TB
@@ -171,9 +190,15 @@ type readerGroup struct {
 	inputs    []io.WriteCloser
 }
 
-// startReaders starts a reader of each kind, "quick" or "slow", in a process of
-// its own.
+// startReaders starts a reader of each kind, "quick" or one of slowReads, in a
+// process of its own.
 func startReaders(t testing.TB, path string, kinds ...string) *readerGroup {
+	t.Helper()
+	return startReadersOf(t, "series", path, kinds...)
+}
+
+// startReadersOf is startReaders of a "series", or of "numbered" contents.
+func startReadersOf(t testing.TB, contents, path string, kinds ...string) *readerGroup {
 	t.Helper()
 	shared := filepath.Join(tempDir(t), "newest")
 	seen, err := openNewestSeen(shared)
@@ -187,7 +212,7 @@ func startReaders(t testing.TB, path string, kinds ...string) *readerGroup {
 	})
 	g := &readerGroup{t: t, seen: seen}
 	for _, kind := range kinds {
-		cmd := helperCommand(t, readerHelper, path, kind, shared)
+		cmd := helperCommand(t, readerHelper, path, kind, shared, contents)
 		input, err := cmd.StdinPipe()
 		if err != nil {
 			t.Fatal(err)

@@ -62,6 +62,7 @@ func (a *app) runDev(ctx context.Context, options *devOptions) (err error) {
 	go func() {
 		ended <- a.runMonitor(monitorCtx, &fleet.options, func(line, adminAddr string) {
 			a.progress("%s", line)
+			fleet.writable = strings.HasPrefix(line, "ready mode=fuse ")
 			ready <- adminAddr
 		})
 	}()
@@ -118,7 +119,11 @@ func (a *app) progress(format string, args ...any) {
 
 // hints says what can be tried.
 func (f *devFleet) hints() string {
-	replace := strings.NewReplacer("DIR", f.dir)
+	write := ""
+	if f.writable {
+		write = "\n  echo 20 > $CONFIGS/decider/new_feed              # sets it for the fleet"
+	}
+	replace := strings.NewReplacer("DIR", f.dir, "WRITE", write)
 	return replace.Replace(`
 A fleet of one is up. In another terminal:
 
@@ -126,7 +131,7 @@ A fleet of one is up. In another terminal:
   kingpin status                               # what this machine serves
   ls -l $CONFIGS $SERVERSETS
   cat $CONFIGS/config.manageddata.spam.grey_list
-  cat $CONFIGS/decider/new_feed $SERVERSETS/discovery.demo.prod
+  cat $CONFIGS/decider/new_feed $SERVERSETS/discovery.demo.prodWRITE
 
   echo '["10.0.0.9"]' | kingpin config put config.manageddata.spam.grey_list
   cat $CONFIGS/config.manageddata.spam.grey_list

@@ -31,6 +31,7 @@ type devFleet struct {
 	s3        *devcluster.S3
 	members   *zkconn.Conn // its session keeps the sample serverset's members
 	options   monitorOptions
+	writable  bool // through the mount of the configs; known once the monitor is ready
 }
 
 // start starts the servers and fills them. close must be called, whatever the
@@ -60,6 +61,7 @@ func (f *devFleet) start(ctx context.Context, options *devOptions) error {
 		StateDir:     f.path("state"),
 		Mode:         options.mode,
 		AdminAddr:    "127.0.0.1:0",
+		WriteTimeout: defaultWriteTimeout,
 		MaxContent:   store.DefaultMaxContent,
 	}
 	return f.fill(ctx)

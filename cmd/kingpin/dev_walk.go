@@ -7,6 +7,7 @@ import (
 	"fmt"
 	iofs "io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -48,9 +49,7 @@ func (a *app) walk(ctx context.Context, fleet *devFleet) error {
 	})
 	w.run(ctx, "", "config", "history", walkConfig)
 
-	w.say("A decider is a file too:")
-	w.run(ctx, `{"new_feed": 80}`, "config", "put", deciderConfig, "-")
-	w.expect(ctx, decider, "80\n")
+	w.setDecider(ctx, decider)
 
 	w.say("A server joins the serverset:")
 	w.do(func() error { return fleet.register(ctx, "127.0.0.1:8003") })
@@ -75,6 +74,23 @@ func (a *app) walk(ctx context.Context, fleet *devFleet) error {
 	}
 	w.say("All steps held.")
 	return nil
+}
+
+// setDecider shows that a decider is a file, which sets it where the mount can be
+// written.
+func (w *walker) setDecider(ctx context.Context, path string) {
+	if !w.fleet.writable {
+		w.say("A decider is a file too:")
+		w.run(ctx, `{"new_feed": 80}`, "config", "put", deciderConfig, "-")
+		w.expect(ctx, path, "80\n")
+		return
+	}
+	w.say("A decider is a file too. Write it, and the whole fleet has it; what isn't valid is refused:")
+	w.shell(ctx, "echo 80 > "+path, "")
+	w.expect(ctx, path, "80\n")
+	w.run(ctx, "", "decider", "get", filepath.Base(path))
+	w.shell(ctx, "echo 800 > "+path, "Invalid argument")
+	w.expect(ctx, path, "80\n")
 }
 
 func (w *walker) say(text string) {
@@ -105,6 +121,20 @@ func (w *walker) run(ctx context.Context, input string, args ...string) {
 		fmt.Fprintf(w.app.stdout, "$ %s\n", line)
 		if code := run(ctx, args, strings.NewReader(input), w.app.stdout, w.app.stderr); code != exitDone {
 			return fmt.Errorf("%q: exit code %d", line, code)
+		}
+		return nil
+	})
+}
+
+// shell prints and runs a line as anybody would type it. It must succeed, or, if
+// there is a reason, fail for that.
+func (w *walker) shell(ctx context.Context, line, reason string) {
+	w.do(func() error {
+		fmt.Fprintf(w.app.stdout, "$ %s\n", line)
+		output, err := exec.CommandContext(ctx, "bash", "-c", line).CombinedOutput()
+		fmt.Fprintf(w.app.stdout, "%s", output)
+		if failed := reason != ""; failed != (err != nil) || !strings.Contains(string(output), reason) {
+			return fmt.Errorf("%q: it ended with %w and said %q, which isn't %q", line, err, output, reason)
 		}
 		return nil
 	})

@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 // What is quick to measure is measured.
 func TestQuickRun(t *testing.T) {
 	var stdout strings.Builder
-	args := []string{"--binary", rigtest.BuildKingpin(t), "--quick", "--only", "reads,updates", "--output", "json"}
+	args := []string{"--binary", rigtest.BuildKingpin(t), "--quick", "--only", "reads,updates,writes", "--output", "json"}
 	if code := run(t.Context(), args, &stdout, t.Output()); code != 0 {
 		t.Fatalf("exit code %d\n%s", code, &stdout)
 	}
@@ -33,8 +33,8 @@ func TestQuickRun(t *testing.T) {
 	if err := json.Unmarshal([]byte(stdout.String()), &rows); err != nil {
 		t.Fatalf("%v\n%s", err, &stdout)
 	}
-	if len(rows) != 6 {
-		t.Fatalf("%d rows, not 6:\n%s", len(rows), &stdout)
+	if len(rows) != 14 {
+		t.Fatalf("%d rows, not 14:\n%s", len(rows), &stdout)
 	}
 	for _, r := range rows[1:] {
 		if r.Measured.Value <= 0 || r.Baseline.Value <= 0 || r.Ratio == nil || r.Measured.Unit != "s" {

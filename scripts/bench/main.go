@@ -45,7 +45,7 @@ type options struct {
 }
 
 // partNames are what --only takes, in the order of the table.
-var partNames = []string{"reads", "updates", "publish", "cold", "memory", "rest", "kills"}
+var partNames = []string{"reads", "updates", "publish", "writes", "cold", "memory", "rest", "kills"}
 
 func parseOptions(args []string, stderr io.Writer) (*options, error) {
 	o := new(options)
@@ -140,6 +140,11 @@ func (b *bench) measure(ctx context.Context) error {
 	}
 	if b.options.wants("reads", "updates", "kills") {
 		if err := b.withRig(ctx, rig.VersityGW, b.measureSmall); err != nil {
+			return err
+		}
+	}
+	if b.options.wants("writes") {
+		if err := b.withRig(ctx, rig.VersityGW, b.measureWrites); err != nil {
 			return err
 		}
 	}

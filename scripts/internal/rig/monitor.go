@@ -32,9 +32,9 @@ type Monitor struct {
 	http    *http.Client
 }
 
-// StartMonitor starts a monitor, with new directories, and returns when it is
-// ready. Stop must be called if there is no error.
-func (r *Rig) StartMonitor(ctx context.Context, f *Fleet) (*Monitor, error) {
+// StartMonitor starts a monitor, with new directories and further arguments, and
+// returns when it is ready. Stop must be called if there is no error.
+func (r *Rig) StartMonitor(ctx context.Context, f *Fleet, more ...string) (*Monitor, error) {
 	dir, err := r.NewDir("monitor")
 	if err != nil {
 		return nil, err
@@ -59,10 +59,10 @@ func (r *Rig) StartMonitor(ctx context.Context, f *Fleet) (*Monitor, error) {
 	start := time.Now()
 	m.process, err = startChild(ctx, childConfig{
 		name: "kingpin monitor", path: r.Binary,
-		args: []string{
+		args: append([]string{
 			"monitor", "--dependency", f.Dependency, "--mode", "fuse", "--admin-addr", address,
 			"--config-dir", m.ConfigDir, "--serverset-dir", m.ServersetDir, "--state-dir", filepath.Join(dir, "state"),
-		},
+		}, more...),
 		env: r.environment(),
 		// Of each publication there is a line too.
 		worthwhile: func(line string) bool { return !strings.Contains(line, " level=INFO ") },

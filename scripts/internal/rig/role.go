@@ -28,6 +28,7 @@ var roles = map[string]role{
 	roleLoad:     loadBare,
 	roleIdle:     idleBare,
 	roleCompare:  compareReads,
+	roleWrites:   compareWrites,
 	roleReader:   readLoop,
 	roleStat:     statLoop,
 	roleList:     listLoop,
