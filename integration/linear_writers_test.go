@@ -1,0 +1,142 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+
+	fleetclient "github.com/kingpinfs/kingpin/fleet"
+	"github.com/kingpinfs/kingpin/managed"
+	"github.com/kingpinfs/kingpin/store"
+)
+
+// The list and the deciders that everybody writes.
+const (
+	sharedDomain, sharedKey = "spam", "grey_list"
+	sharedList              = sharedDomain + "." + sharedKey
+)
+
+// writer is one of those who write at the same time, by one of the ways to do it.
+// Its methods return when it has been told what became of the write. An error is
+// one that no failure of the network explains.
+type writer interface {
+	// add appends entries that the list doesn't have.
+	add(entries []string) (outcome, error)
+	// set sets a decider to a value that it doesn't have.
+	set(name string, value int) (outcome, error)
+	// pace is how many writes it makes while the slowest makes one, by and large.
+	pace() int
+}
+
+// outcomeOf says what the error of a write tells.
+func outcomeOf(version string, err error) (outcome, error) {
+	switch {
+	case err == nil && version == "":
+		return outcome{}, errors.New("a write was acknowledged without a version")
+	case err == nil:
+		return outcome{done, version}, nil
+	case store.KindOf(err) != store.Unavailable:
+		return outcome{}, err
+	default:
+		return outcome{answer: answerOf(err.Error())}, nil
+	}
+}
+
+// answerOf is what docs/managed-data.md promises of a backend that couldn't be
+// reached: nothing was published, unless the text says that nobody knows.
+func answerOf(message string) answer {
+	if strings.Contains(message, "the outcome is unknown") {
+		return unknown
+	}
+	return refused
+}
+
+// program writes by the packages managed and fleet.
+type program struct {
+	ctx  context.Context
+	list *managed.List
+	all  *managed.Decider
+}
+
+// startProgram returns a program that lasts as long as the test.
+func (f *fleet) startProgram(way route) *program {
+	f.t.Helper()
+	backends, err := fleetclient.Open(f.t.Context(), fleetclient.Config{
+		ZooKeeper: way.zk, Bucket: f.server.bucket, Endpoint: way.s3Endpoint, KeyFile: f.keyFile,
+	})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(backends.Close)
+	options := managed.Options{Client: backends.Configs()}
+	return &program{f.t.Context(), managed.NewList(sharedDomain, sharedKey, options), managed.NewDecider(options)}
+}
+
+func (p *program) add(entries []string) (outcome, error) {
+	value, err := p.list.Add(p.ctx, store.Write{Author: "program"}, entries...)
+	return outcomeOf(string(value.Version), err)
+}
+
+func (p *program) set(name string, value int) (outcome, error) {
+	published, err := p.all.Set(p.ctx, store.Write{Author: "program"}, name, value)
+	return outcomeOf(string(published.Version), err)
+}
+
+func (*program) pace() int { return 4 }
+
+// commander writes by commands.
+type commander struct {
+	f   *fleet
+	way route
+}
+
+func (c *commander) add(entries []string) (outcome, error) {
+	return c.change(append([]string{"list", "add", sharedList}, entries...)...)
+}
+
+func (c *commander) set(name string, value int) (outcome, error) {
+	return c.change("decider", "set", name, strconv.Itoa(value))
+}
+
+func (*commander) pace() int { return 1 }
+
+func (c *commander) change(args ...string) (outcome, error) {
+	r, err := c.f.attempt(c.way.env(), "", args...)
+	switch {
+	case err != nil:
+		return outcome{}, err
+	case r.code == 0:
+		return outcomeOf(strings.TrimSpace(r.stdout), nil)
+	case r.code == 4 && r.stdout == "":
+		return outcome{answer: answerOf(r.stderr)}, nil
+	default:
+		return outcome{}, fmt.Errorf("kingpin %q: exit code %d\n%s%s", args, r.code, r.stdout, r.stderr)
+	}
+}
+
+// The writers are held to what they say: an outcome that can't be told from
+// another would let the checks pass.
+func TestOutcomesOfWriters(t *testing.T) {
+	unreachable := &store.Error{Op: "publishing", Subject: "x", Kind: store.Unavailable}
+	lost := &store.Error{Op: "publishing", Subject: "x", Kind: store.Unavailable, Err: errors.New("the outcome is unknown, look")}
+	for _, test := range []struct {
+		version string
+		err     error
+		want    outcome
+		wrong   bool
+	}{
+		{"1.0", nil, outcome{done, "1.0"}, false},
+		{"", nil, outcome{}, true},
+		{"", unreachable, outcome{answer: refused}, false},
+		{"", lost, outcome{answer: unknown}, false},
+		{"", store.Invalid, outcome{}, true},
+		{"", errors.New("anything"), outcome{}, true},
+	} {
+		if got, err := outcomeOf(test.version, test.err); got != test.want || (err != nil) != test.wrong {
+			t.Errorf("%q, %v: %+v, %v", test.version, test.err, got, err)
+		}
+	}
+}
