@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -116,6 +117,34 @@ func (c *commander) change(args ...string) (outcome, error) {
 		return outcome{}, fmt.Errorf("kingpin %q: exit code %d\n%s%s", args, r.code, r.stdout, r.stderr)
 	}
 }
+
+// pythonProgram writes as KingPin's Python library does, which gives up if
+// somebody else holds the lock or has changed the list. The versions that it makes
+// may be older than those before, and so aren't told.
+type pythonProgram struct{ *pythonWriter }
+
+func (p pythonProgram) add(entries []string) (outcome, error) {
+	text, err := json.Marshal(entries)
+	if err != nil {
+		return outcome{}, err
+	}
+	switch answer, err := p.ask("extend %s", text); {
+	case err != nil:
+		return outcome{}, err
+	case strings.HasPrefix(answer, "ok "):
+		return outcome{}, nil
+	case answer == "locked" || answer == "conflict":
+		return outcome{answer: refused}, nil
+	default:
+		return outcome{}, fmt.Errorf("the Python writer says %q", answer)
+	}
+}
+
+func (p pythonProgram) set(string, int) (outcome, error) {
+	return outcome{}, errors.New("the Python writer sets no deciders")
+}
+
+func (pythonProgram) pace() int { return 8 }
 
 // The writers are held to what they say: an outcome that can't be told from
 // another would let the checks pass.

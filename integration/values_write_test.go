@@ -59,27 +59,35 @@ func (f *fleet) startPythonWriter(zkPath string) *pythonWriter {
 		}
 	})
 	w := &pythonWriter{f.t, in, bufio.NewScanner(out)}
-	if answer := w.answer(); answer != "ready" {
-		f.t.Fatalf("the Python writer says %q", answer)
+	if answer, err := w.answer(); answer != "ready" {
+		f.t.Fatalf("the Python writer says %q, %v", answer, err)
 	}
 	return w
 }
 
-func (w *pythonWriter) answer() string {
-	w.t.Helper()
+func (w *pythonWriter) answer() (string, error) {
 	if !w.answers.Scan() {
-		w.t.Fatalf("the Python writer says nothing more: %v", w.answers.Err())
+		return "", fmt.Errorf("the Python writer says nothing more: %w", w.answers.Err())
 	}
-	return w.answers.Text()
+	return w.answers.Text(), nil
 }
 
-// do gives a command and returns the answer.
-func (w *pythonWriter) do(format string, args ...any) string {
-	w.t.Helper()
+// ask gives a command and returns the answer.
+func (w *pythonWriter) ask(format string, args ...any) (string, error) {
 	if _, err := fmt.Fprintf(w.in, format+"\n", args...); err != nil {
-		w.t.Fatal(err)
+		return "", fmt.Errorf("asking the Python writer: %w", err)
 	}
 	return w.answer()
+}
+
+// do is ask, which must be answered.
+func (w *pythonWriter) do(format string, args ...any) string {
+	w.t.Helper()
+	answer, err := w.ask(format, args...)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return answer
 }
 
 // add appends a value to the list, which must succeed.
