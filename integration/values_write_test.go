@@ -26,8 +26,10 @@ import (
 // Python's json module.
 type pythonWriter struct {
 	t       testing.TB
+	cmd     *exec.Cmd
 	in      io.Writer
 	answers *bufio.Scanner
+	killed  bool
 }
 
 // startPythonWriter starts a Python writer of a list, which lasts as long as the
@@ -52,13 +54,13 @@ func (f *fleet) startPythonWriter(zkPath string) *pythonWriter {
 	if err := cmd.Start(); err != nil {
 		f.t.Fatal(err)
 	}
+	w := &pythonWriter{t: f.t, cmd: cmd, in: in, answers: bufio.NewScanner(out)}
 	f.t.Cleanup(func() {
 		_ = in.Close() // it ends then
-		if err := cmd.Wait(); err != nil || f.t.Failed() {
+		if err := cmd.Wait(); err != nil && !w.killed || f.t.Failed() {
 			f.t.Errorf("the Python writer ended with %v\n%s", err, &stderr)
 		}
 	})
-	w := &pythonWriter{f.t, in, bufio.NewScanner(out)}
 	if answer, err := w.answer(); answer != "ready" {
 		f.t.Fatalf("the Python writer says %q, %v", answer, err)
 	}
@@ -88,6 +90,15 @@ func (w *pythonWriter) do(format string, args ...any) string {
 		w.t.Fatal(err)
 	}
 	return answer
+}
+
+// kill ends the writer where it stands.
+func (w *pythonWriter) kill() {
+	w.t.Helper()
+	w.killed = true
+	if err := w.cmd.Process.Kill(); err != nil {
+		w.t.Error(err)
+	}
 }
 
 // add appends a value to the list, which must succeed.

@@ -113,9 +113,14 @@ func (f *fleet) wantObject(key, body string) {
 // holdWrites makes an S3 server hold every write of an object until release is
 // called, which may be done more than once.
 func holdWrites(server *devcluster.S3) (release func()) {
+	return holdWritesOf(server, func(*http.Request) bool { return true })
+}
+
+// holdWritesOf is holdWrites for some of them.
+func holdWritesOf(server *devcluster.S3, which func(*http.Request) bool) (release func()) {
 	held := make(chan struct{})
 	server.SetFault(func(r *http.Request) *devcluster.Fault {
-		if r.Method != http.MethodPut {
+		if r.Method != http.MethodPut || !which(r) {
 			return nil
 		}
 		return &devcluster.Fault{Handle: func(w http.ResponseWriter, r *http.Request, next http.Handler) {

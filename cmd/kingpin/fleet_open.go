@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -16,7 +17,7 @@ const (
 	// connectTimeout is how long a command tries to reach ZooKeeper.
 	connectTimeout = 10 * time.Second
 	// commandTimeout is how long a command may take once it has, the wait for
-	// somebody else's lock included.
+	// somebody else's lock included, unless --timeout says otherwise.
 	commandTimeout = time.Minute
 	// patience is how long a person isn't told what takes so long.
 	patience = time.Second
@@ -36,7 +37,7 @@ func (a *app) withFleet(ctx context.Context, o *fleetOptions, f func(context.Con
 	if err != nil {
 		return err
 	}
-	return opened.use(ctx, f)
+	return opened.use(ctx, cmp.Or(o.timeout, commandTimeout), f)
 }
 
 // withZooKeeper is withFleet for commands that need no S3.
@@ -45,12 +46,12 @@ func (a *app) withZooKeeper(ctx context.Context, o *fleetOptions, f func(context
 	if err != nil {
 		return err
 	}
-	return opened.use(ctx, f)
+	return opened.use(ctx, cmp.Or(o.timeout, commandTimeout), f)
 }
 
-func (f *fleet) use(ctx context.Context, do func(context.Context, *fleet) error) error {
+func (f *fleet) use(ctx context.Context, timeout time.Duration, do func(context.Context, *fleet) error) error {
 	defer f.close()
-	ctx, cancel := context.WithTimeoutCause(ctx, commandTimeout, fmt.Errorf("not done within %v", commandTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not done within %v", timeout))
 	defer cancel()
 	return do(ctx, f)
 }

@@ -9,6 +9,7 @@ Takes commands on standard input, a line each, and answers each with a line:
     extend JSON   append the array's values; answered like add
     read       read the list, for the next add; its text
     lock       take the write lock and keep it; "ok" or "locked"
+    wait       wait for the write lock, and keep it; "ok"
     unlock     give it back; "ok"
 """
 import json
@@ -72,6 +73,8 @@ for line in sys.stdin:
         values = None
     elif command == "lock":
         answer = "ok" if lock.acquire(blocking=False) else "locked"
+    elif command == "wait":
+        answer = "ok" if lock.acquire(timeout=60) else "locked"
     else:
         lock.release()
         answer = "ok"
