@@ -62,8 +62,8 @@ type program struct {
 	all  *managed.Decider
 }
 
-// startProgram returns a program that lasts as long as the test.
-func (f *fleet) startProgram(way route) *program {
+// startBackends connects a program, for as long as the test lasts.
+func (f *fleet) startBackends(way route) *fleetclient.Fleet {
 	f.t.Helper()
 	backends, err := fleetclient.Open(f.t.Context(), fleetclient.Config{
 		ZooKeeper: way.zk, Bucket: f.server.bucket, Endpoint: way.s3Endpoint, KeyFile: f.keyFile,
@@ -72,7 +72,13 @@ func (f *fleet) startProgram(way route) *program {
 		f.t.Fatal(err)
 	}
 	f.t.Cleanup(backends.Close)
-	options := managed.Options{Client: backends.Configs()}
+	return backends
+}
+
+// startProgram returns a program that lasts as long as the test.
+func (f *fleet) startProgram(way route) *program {
+	f.t.Helper()
+	options := managed.Options{Client: f.startBackends(way).Configs()}
 	return &program{f.t.Context(), managed.NewList(sharedDomain, sharedKey, options), managed.NewDecider(options)}
 }
 
