@@ -39,6 +39,10 @@ var (
 	restartsDesc  = prometheus.NewDesc("kingpin_worker_restarts_total", "Workers started in the place of another.", nil, nil)
 	fuseDesc      = prometheus.NewDesc("kingpin_fuse_requests_total",
 		"FUSE requests answered, by operation. A cached read causes none.", []string{"operation"}, nil)
+	mendedDesc = prometheus.NewDesc("kingpin_mended_files_total",
+		"Plain files that somebody changed by hand, and that were put right.", nil, nil)
+	writesDesc = prometheus.NewDesc("kingpin_writes_total",
+		"Changes through the mount, by outcome: published, or the errno that the writer got.", []string{"outcome"}, nil)
 	infoDesc = prometheus.NewDesc("kingpin_build_info", "1, labelled with the version of the binary.", []string{"version"}, nil)
 )
 
@@ -88,6 +92,14 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	out <- prometheus.MustNewConstMetric(restartsDesc, prometheus.CounterValue, float64(status.Restarts))
 	for operation, n := range status.FUSERequests {
 		out <- prometheus.MustNewConstMetric(fuseDesc, prometheus.CounterValue, float64(n), operation)
+	}
+	mended := int64(0)
+	if status.Mended != nil {
+		mended = status.Mended.Times
+	}
+	out <- prometheus.MustNewConstMetric(mendedDesc, prometheus.CounterValue, float64(mended))
+	for outcome, n := range status.Writes {
+		out <- prometheus.MustNewConstMetric(writesDesc, prometheus.CounterValue, float64(n), outcome)
 	}
 	collectFiles(out, "config", snap.Configs)
 	collectFiles(out, "serverset", snap.Serversets)

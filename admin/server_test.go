@@ -214,6 +214,8 @@ func TestMetrics(t *testing.T) {
 	b := start(t)
 	b.stats.Published.Store(42)
 	b.status.FUSERequests = map[string]int64{"LOOKUP": 3}
+	b.status.Writes = map[string]int64{"published": 5, "ESTALE": 1}
+	b.status.Mended = &admin.Mended{Times: 4}
 	b.status.Restarts = 7
 	code, body := b.do(t, "GET", "/metrics")
 	if code != 200 {
@@ -221,7 +223,9 @@ func TestMetrics(t *testing.T) {
 	}
 	for _, line := range []string{
 		"kingpin_published_total 42", `kingpin_files{state="held",type="serverset"} 1`, `kingpin_files{state="fresh",type="config"} 1`,
-		`kingpin_fuse_requests_total{operation="LOOKUP"} 3`, `kingpin_mode{mode="fuse"} 1`, "kingpin_ready 1", "kingpin_worker_restarts_total 7", "go_goroutines",
+		`kingpin_fuse_requests_total{operation="LOOKUP"} 3`, `kingpin_mode{mode="fuse"} 1`, "kingpin_ready 1",
+		`kingpin_writes_total{outcome="published"} 5`, `kingpin_writes_total{outcome="ESTALE"} 1`, "kingpin_mended_files_total 4",
+		"kingpin_worker_restarts_total 7", "go_goroutines",
 	} {
 		if !strings.Contains(body, "\n"+line) {
 			t.Errorf("no line %q in\n%s", line, body)

@@ -11,6 +11,7 @@ import (
 type Status struct {
 	Mode          string           `json:"mode"`                  // "fuse" or "plain": which face serves
 	ModeReason    string           `json:"mode_reason,omitempty"` // why it isn't FUSE
+	Writers       string           `json:"writers"`               // who may write through the mount of the configs; "": nobody, as without a mount
 	Ready         bool             `json:"ready"`                 // the first load is over
 	Healthy       bool             `json:"healthy"`               // no part of the daemon is dead
 	Problem       string           `json:"problem,omitempty"`     // which part is
@@ -31,6 +32,8 @@ type Status struct {
 	Dependencies  []NodeStatus     `json:"dependencies"`
 	Warnings      []string         `json:"warnings"`                // what isn't right but keeps nobody from reading
 	FUSERequests  map[string]int64 `json:"fuse_requests,omitempty"` // answered so far, by operation
+	Writes        map[string]int64 `json:"writes,omitempty"`        // through the mount so far, by outcome: "published", or the errno
+	Mended        *Mended          `json:"mended,omitempty"`        // plain files that somebody changed by hand; null: none
 	LastResyncAt  *time.Time       `json:"last_resync_at,omitempty"`
 	PublishedFile int64            `json:"published"` // versions published so far
 }
@@ -41,6 +44,14 @@ type ZooKeeperStatus struct {
 	Session   string `json:"session,omitempty"` // in hexadecimal, as ZooKeeper's own tools show it
 	Server    string `json:"server,omitempty"`
 	Error     string `json:"error,omitempty"` // why it isn't connected
+}
+
+// Mended tells of plain files that somebody changed by hand and that were put
+// right.
+type Mended struct {
+	Times int64     `json:"times"` // how often, since the worker started
+	Name  string    `json:"name"`  // the last one
+	At    time.Time `json:"at"`    // when that was put right
 }
 
 // FileStatus says how one file stands.

@@ -18,7 +18,9 @@ type Config struct {
 	// FSName is what /proc/mounts shows as the mount's source; "" means
 	// kingpin.
 	FSName string
-	// FileMode and DirMode are permission bits; 0 means 0444 and 0755.
+	// FileMode and DirMode are permission bits; 0 means 0444 and 0755, or, if there
+	// is a Writer, 0644 and 0755, or, if there is a GID as well, 0664 and 0775.
+	// If there is a Writer, nobody may write plain files, whatever these say.
 	FileMode, DirMode iofs.FileMode
 	// GID is the group that files belong to, if it isn't this process's; 0
 	// means it is.
@@ -37,6 +39,9 @@ type Config struct {
 	// Writer publishes what is written through the mount; nil means that the mount
 	// is read-only.
 	Writer Writer
+	// MaxContent is how large what is written through the mount may be, in bytes; 0
+	// means 16 MiB.
+	MaxContent int64
 	// Logger gets what an administrator should know; nil means slog's default.
 	Logger *slog.Logger
 }
@@ -48,11 +53,21 @@ func (c *Config) setDefaults() {
 	if c.FSName == "" {
 		c.FSName = "kingpin"
 	}
+	file, dir := iofs.FileMode(0o444), iofs.FileMode(0o755)
+	switch {
+	case c.Writer != nil && c.GID != 0:
+		file, dir = 0o664, 0o775
+	case c.Writer != nil:
+		file = 0o644
+	}
 	if c.FileMode == 0 {
-		c.FileMode = 0o444
+		c.FileMode = file
 	}
 	if c.DirMode == 0 {
-		c.DirMode = 0o755
+		c.DirMode = dir
+	}
+	if c.MaxContent == 0 {
+		c.MaxContent = 16 << 20
 	}
 	if c.Holder == 0 {
 		c.Holder = os.Getpid()

@@ -195,8 +195,11 @@ func listStatus(ok bool) fuse.Status {
 }
 
 func dirEntry(e listed) fuse.DirEntry {
-	if e.version != nil {
+	switch {
+	case e.version != nil:
 		return fuse.DirEntry{Name: e.name, Ino: e.version.id, Mode: syscall.S_IFREG, Off: e.cookie}
+	case e.temp != nil:
+		return fuse.DirEntry{Name: e.name, Ino: e.temp.id, Mode: syscall.S_IFREG, Off: e.cookie}
 	}
 	return fuse.DirEntry{Name: e.name, Ino: e.dir.id, Mode: syscall.S_IFDIR, Off: e.cookie}
 }
@@ -208,13 +211,16 @@ func (f *fuseFace) StatFs(_ cancelled, _ *fuse.InHeader, out *fuse.StatfsOut) fu
 	return fuse.OK
 }
 
+// mayWait reports that no handler waits for anything.
+func (f *fuseFace) mayWait([]byte) bool { return false }
+
 // unsent takes back the references in a reply that the kernel didn't take,
 // because whoever asked is gone.
 func (f *fuseFace) unsent(op uint32, reply []byte) {
 	const header = 16
 	switch {
 	case len(reply) < header+8:
-	case op == opLookup:
+	case op == opLookup, op == opCreate:
 		f.tree.forget(binary.NativeEndian.Uint64(reply[header:]), 1)
 	case op == opReadDirPlus:
 		_, entries, _ := fuse.ParseDirLookupEntries(reply[header:])

@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -29,6 +30,9 @@ type handlers interface {
 	fuse.RawFileSystem
 	// unsent is told of a reply that the kernel didn't take.
 	unsent(op uint32, reply []byte)
+	// mayWait reports whether the answer to a request may have to wait for
+	// something.
+	mayWait(request []byte) bool
 }
 
 // connection answers the requests of a session: on a descriptor of its own of
@@ -39,6 +43,8 @@ type connection struct {
 	handlers    handlers
 	server      *fuse.ProtocolServer
 	log         *slog.Logger
+
+	later answers // to requests that may wait
 
 	requests [opCount]atomic.Uint64 // answered, by operation
 	stopping atomic.Bool
@@ -132,6 +138,8 @@ func (c *connection) stop() {
 		}
 	}
 	c.wait()
+	c.later.drain(context.Background())
+	c.later.free()
 }
 
 // serve answers requests until the connection ends.
@@ -140,6 +148,10 @@ func (c *connection) serve(b *buffers) {
 		n, err := unix.Read(c.dev, b.in)
 		switch {
 		case err == nil:
+			if n >= requestHeader && c.handlers.mayWait(b.in[:n]) {
+				c.answerLater(b.in[:n], b.out)
+				continue
+			}
 			if err := c.answer(b.in[:n], b.out); err != nil {
 				c.log.Error("answering a FUSE request", "error", err)
 			}
@@ -169,12 +181,17 @@ func (c *connection) answer(request, out []byte) error {
 	if n == 0 {
 		return nil
 	}
-	_, err := unix.Write(c.dev, out[:n])
+	return c.reply(op, out[:n])
+}
+
+// reply gives the kernel a reply.
+func (c *connection) reply(op uint32, out []byte) error {
+	_, err := unix.Write(c.dev, out)
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENOTCONN):
-		c.handlers.unsent(op, out[:n])
+		c.handlers.unsent(op, out)
 		return nil
 	}
 	return fmt.Errorf("%s: writing the reply: %w", opName(int(op)), err)

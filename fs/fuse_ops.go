@@ -5,7 +5,17 @@ import "fmt"
 // The operations that are named here and there; opNames has all of them.
 const (
 	opLookup      = 1
+	opSetAttr     = 4
+	opUnlink      = 10
+	opRename      = 12
+	opWrite       = 16
+	opRelease     = 18
+	opFsync       = 20
+	opGetXAttr    = 22
+	opFlush       = 25
+	opCreate      = 35
 	opReadDirPlus = 44
+	opRename2     = 45
 )
 
 // opNames are the operations of the protocol, by their codes in linux/fuse.h.

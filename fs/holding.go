@@ -20,6 +20,9 @@ type HoldingConfig struct {
 	DirMode iofs.FileMode
 	// FSName is what /proc/mounts shows as the mount's source; "" means kingpin.
 	FSName string
+	// Writable says that the mount can be written, through a Volume with a Writer:
+	// there is a second session then, mounted within.
+	Writable bool
 	// Orphaned tells ResumeHolding that nobody holds what is resumed: a copy of
 	// the mount is taken of what is seen, if it isn't among the descriptors, and a
 	// session that can't be gone on with is taken away.
@@ -62,6 +65,10 @@ type Holding struct {
 	watch   *mountWatch    // nil until somebody asks
 	users   sync.WaitGroup // of the session's private mount
 	drained []int          // devices of sessions that ended while they were in use
+	// writers is the writers' session; nil if there is none. Its mount is there
+	// until it is attached.
+	writers  *session
+	attached chan struct{} // closed when attaching it has come to an end; nil if it hasn't begun
 }
 
 // Wakeup is a change that those who watch a directory by inotify are to see: a
@@ -130,8 +137,9 @@ func (h *Holding) Connect(ctx context.Context) error {
 		return fmt.Errorf("serving %q by FUSE: %w", h.path, err)
 	}
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	h.session = s
+	h.mu.Unlock()
+	h.connectWriters(ctx)
 	return nil
 }
 
@@ -170,8 +178,8 @@ func (h *Holding) Server() int {
 	return int(h.session.ledger.header.server.Load())
 }
 
-// Show mounts the session over the directory, read-only. It does nothing if it
-// is mounted.
+// Show mounts the session over the directory, read-only unless it is Writable. It
+// does nothing if it is mounted.
 func (h *Holding) Show() error {
 	h.changing.Lock()
 	defer h.changing.Unlock()
@@ -189,9 +197,11 @@ func (h *Holding) Show() error {
 
 func (h *Holding) show() error {
 	s := h.session
-	readOnly := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
-	if err := unix.MountSetattr(s.mount, "", unix.AT_EMPTY_PATH, &readOnly); err != nil {
-		return err
+	if h.writers == nil {
+		readOnly := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
+		if err := unix.MountSetattr(s.mount, "", unix.AT_EMPTY_PATH, &readOnly); err != nil {
+			return err
+		}
 	}
 	// The path must lead to where the mount will lie, which is the directory that
 	// was opened.
@@ -219,9 +229,14 @@ func (h *Holding) show() error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	// An open descriptor would keep the mount in use.
-	_ = unix.Close(s.mount)
+	shown := s.mount
 	s.mount, h.at = private, seen
+	if h.writers != nil && h.writers.mount >= 0 {
+		h.attachWriters(shown)
+		return nil
+	}
+	// An open descriptor would keep the mount in use.
+	_ = unix.Close(shown)
 	return nil
 }
 
@@ -242,7 +257,7 @@ func copyMount(at int, path string) (int, error) {
 
 // isOurs reports whether a place is the root of a mount of the session.
 func (h *Holding) isOurs(p place) bool {
-	return p.atRoot() && p.mount.Type == mountType && p.mount.Device == fmt.Sprintf("0:%d", h.session.ledger.header.device)
+	return p.atRoot() && p.mount.Type == mountType && p.mount.Device == fmt.Sprintf("0:%d", h.session.device)
 }
 
 // Gone returns a channel that is closed when the session isn't mounted over the
@@ -322,7 +337,9 @@ func (h *Holding) Close() error {
 	defer h.changing.Unlock()
 	h.mu.Lock()
 	s, watch, root, lock, drained := h.session, h.watch, h.root, h.lock, h.drained
+	writers := h.writers
 	h.session, h.watch, h.root, h.lock, h.at, h.drained = nil, nil, -1, nil, place{}, nil
+	h.writers, h.attached = nil, nil
 	h.mu.Unlock()
 	if watch != nil {
 		watch.stop()
@@ -331,6 +348,9 @@ func (h *Holding) Close() error {
 	for _, dev := range drained {
 		// Nobody serves it any more, so nothing can be remembered again.
 		errs = append(errs, outdateNames(dev), unix.Close(dev))
+	}
+	if writers != nil {
+		errs = append(errs, writers.close())
 	}
 	if s != nil {
 		errs = append(errs, s.close())

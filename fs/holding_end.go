@@ -133,7 +133,8 @@ func (h *Holding) end(flags int) error {
 			at = seen
 		}
 	}
-	h.session, h.at, h.watch = nil, place{}, nil
+	writers := h.writers
+	h.session, h.at, h.watch, h.writers, h.attached = nil, place{}, nil, nil, nil
 	h.mu.Unlock()
 	if watch != nil {
 		watch.stop()
@@ -156,6 +157,10 @@ func (h *Holding) end(flags int) error {
 		abortErr = s.abort()
 	}
 	h.users.Wait()
+	if writers != nil {
+		// It has gone with the mount that it was in.
+		abortErr = errors.Join(abortErr, endWriters(writers, flags))
+	}
 	return errors.Join(err, outdateErr, devErr, abortErr, s.close())
 }
 

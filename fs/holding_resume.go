@@ -28,6 +28,8 @@ const (
 	descDev    = "dev"    // /dev/fuse
 	descMount  = "mount"  // the mount that nobody else sees
 	descLedger = "ledger" // what the session's servers leave to each other
+	// descWriters is /dev/fuse of the writers' session.
+	descWriters = "writers"
 )
 
 // Descriptors returns copies of the open files that another process needs to go
@@ -42,8 +44,11 @@ func (h *Holding) Descriptors() ([]Descriptor, error) {
 	if h.session != nil {
 		fds[descDev], fds[descMount], fds[descLedger] = h.session.dev, h.session.mount, h.session.ledger.fd
 	}
+	if h.writers != nil {
+		fds[descWriters] = h.writers.dev
+	}
 	var all []Descriptor
-	for _, name := range []string{descRoot, descLock, descDev, descMount, descLedger} {
+	for _, name := range []string{descRoot, descLock, descDev, descMount, descLedger, descWriters} {
 		fd, ok := fds[name]
 		if !ok {
 			continue
@@ -113,7 +118,10 @@ func (h *Holding) resume(root int, fds map[string]int) error {
 		if err != nil {
 			return errors.Join(err, h.abandon(under.path, fds))
 		}
-		h.session = &session{dev: dev, mount: mount, ledger: l}
+		h.session = &session{dev: dev, mount: mount, device: l.header.device, ledger: l}
+		if writers, ok := fds[descWriters]; ok {
+			h.writers = &session{dev: writers, mount: -1, device: l.header.writers.device, ledger: l, writers: true}
+		}
 		if seen, err := look(h.path); err == nil && h.isOurs(seen) {
 			h.at = seen
 		}
@@ -128,6 +136,7 @@ func (h *Holding) resume(root int, fds map[string]int) error {
 	if file, ok := fds[descLock]; ok {
 		h.lock.file = file
 	}
+	h.regainWriters()
 	return nil
 }
 
@@ -136,7 +145,10 @@ func (h *Holding) resume(root int, fds map[string]int) error {
 func (h *Holding) regain() error {
 	s := h.session
 	if h.at == (place{}) {
-		h.session = nil
+		if h.writers != nil {
+			_ = h.writers.close()
+		}
+		h.session, h.writers = nil, nil
 		_ = s.close()
 		return nil
 	}
@@ -144,7 +156,7 @@ func (h *Holding) regain() error {
 	if err != nil {
 		return err
 	}
-	if device, err := deviceOf(private); err != nil || device != s.ledger.header.device {
+	if device, err := deviceOf(private); err != nil || device != s.device {
 		unix.Close(private)
 		return errors.Join(errors.New("something else was mounted over it"), err)
 	}

@@ -71,6 +71,19 @@ type ledgerHeader struct {
 	// subdirectories, with a NUL after each.
 	file, dir, gid uint32
 	subdirs        [256]byte
+	// What follows is of the writers' session, and zero if there is none, as in
+	// ledgers of those who knew of none.
+	writers writersHeader
+}
+
+// writersHeader is what a ledger has of a writers' session. What is written in it
+// dies with the process that serves it.
+type writersHeader struct {
+	device   uint32 // the minor number of its device; 0: there is none
+	init     uint32 // the length of initData
+	initData [256]byte
+	lastID   atomic.Uint64 // the last id given to a file
+	attached atomic.Uint32 // 1 while it can be reached through the mount
 }
 
 type ledgerSlot struct {
@@ -234,6 +247,28 @@ func (l *ledger) described() (subdirs []string, perm permissions) {
 
 func (l *ledger) initRequest() []byte {
 	return append([]byte(nil), l.header.initData[:l.header.init]...)
+}
+
+// setWriters notes the writers' session, which nobody can reach yet, and the
+// kernel's INIT request of it.
+func (l *ledger) setWriters(device uint32, request []byte) error {
+	w := &l.header.writers
+	if len(request) > len(w.initData) {
+		return fmt.Errorf("the kernel's INIT has %d bytes", len(request))
+	}
+	w.attached.Store(0)
+	w.init, w.device = uint32(copy(w.initData[:], request)), device
+	return nil
+}
+
+// writersRequest returns the kernel's INIT request of the writers' session; nil
+// if there is none.
+func (l *ledger) writersRequest() []byte {
+	w := &l.header.writers
+	if w.device == 0 || int(w.init) > len(w.initData) {
+		return nil
+	}
+	return append([]byte(nil), w.initData[:w.init]...)
 }
 
 // add writes a version, which nobody can see before its state is set, and gives

@@ -24,10 +24,12 @@ import (
 const helperEnv = "KINGPIN_FS_TEST_HELPER"
 
 var helpers = map[string]func(args []string) error{
-	"read":    readHelper,
-	"serve":   serveHelper,
-	"work":    workHelper,
-	"watched": watchedHelper,
+	"read":         readHelper,
+	"serve":        serveHelper,
+	"work":         workHelper,
+	"watched":      watchedHelper,
+	"write":        writeHelper,
+	"read-written": readWrittenHelper,
 }
 
 func TestMain(m *testing.M) {
@@ -139,7 +141,9 @@ func newVolume(t testing.TB, cfg Config) *Volume {
 		cfg.Dir = t.TempDir()
 	}
 	cleanMounts(t, cfg.Dir)
-	cfg.Logger = testLogger(t)
+	if cfg.Logger == nil {
+		cfg.Logger = testLogger(t)
+	}
 	v := New(cfg)
 	check(t, v.Open(context.Background()))
 	t.Cleanup(func() { check(t, v.Close()) })

@@ -1,8 +1,10 @@
 package fs
 
 import (
+	"errors"
 	"hash/maphash"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -174,22 +176,60 @@ func (v *Volume) tryCopy(name string) {
 // still on its way could put the old version back in the place of the new one
 // that somebody has seen.
 func (v *Volume) swap(sub, base string, next *version) {
+	if old, told := v.replace(sub, base, next); told {
+		v.waker.changed(joinName(sub, base), old)
+	}
+}
+
+// replace is swap without telling those who watch. It returns what the name held,
+// if the kernel refers to that still, and whether there is a kernel to tell.
+func (v *Volume) replace(sub, base string, next *version) (old *version, told bool) {
 	d := v.tree.directory(sub)
 	v.tree.begin(d, base)
+	was := v.tree.versionOf(d, base)
 	conn := v.face.Load().conn
 	if conn != nil {
 		conn.dropName(d.id, base, func() bool { return v.tree.mayBeTold(d, base) })
 	}
-	old := v.tree.commit(d, base, next)
+	old = v.tree.commit(d, base, was, next)
 	if conn != nil {
 		conn.dropListing(d.id)
-		v.waker.changed(joinName(sub, base), old)
 	}
+	return old, conn != nil
 }
 
 // enter checks a name and keeps the volume open, and the name from others'
 // changes, until done is called.
 func (v *Volume) enter(name string) (sub, base string, done func(), err error) {
+	return v.enterBy(name, func(mu *sync.Mutex) bool {
+		mu.Lock()
+		return true
+	})
+}
+
+// errNameBusy is enterWithin's error if others change the name all the time.
+var errNameBusy = errors.New("the name is being changed")
+
+// enterWithin is enter, but waits so long at most for those who change the name.
+func (v *Volume) enterWithin(name string, limit time.Duration) (sub, base string, done func(), err error) {
+	return v.enterBy(name, func(mu *sync.Mutex) bool {
+		late := time.NewTimer(limit)
+		defer late.Stop()
+		again := time.NewTicker(time.Millisecond)
+		defer again.Stop()
+		for !mu.TryLock() {
+			select {
+			case <-again.C:
+			case <-late.C:
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// enterBy is enter, with the name's lock taken by a function, which may fail.
+func (v *Volume) enterBy(name string, lock func(*sync.Mutex) bool) (sub, base string, done func(), err error) {
 	sub, base, err = splitName(name, v.cfg.Subdirs)
 	if err != nil {
 		return "", "", nil, err
@@ -200,7 +240,10 @@ func (v *Volume) enter(name string) (sub, base string, done func(), err error) {
 		return "", "", nil, ErrClosed
 	}
 	mu := &v.names[maphash.String(v.nameSeed, name)%uint64(len(v.names))]
-	mu.Lock()
+	if !lock(mu) {
+		v.life.RUnlock()
+		return "", "", nil, errNameBusy
+	}
 	return sub, base, func() {
 		mu.Unlock()
 		v.life.RUnlock()

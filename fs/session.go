@@ -30,7 +30,11 @@ type session struct {
 	// the session is shown it is the only one, which will be moved into place;
 	// from then on it is a copy through which we alone may write.
 	mount  int
+	device uint32 // the minor number of its mounts' device
 	ledger *ledger
+	// writers says that this is the session of those who write, whose ledger is
+	// that of the session beside which it is.
+	writers bool
 }
 
 // handshakeTimeout is how long the kernel may take to send INIT, which it does
@@ -39,11 +43,23 @@ const handshakeTimeout = 10 * time.Second
 
 // newSession starts a session. source is what /proc/mounts will show of it. The
 // error says why FUSE can't be had.
-func newSession(ctx context.Context, source string, log *slog.Logger) (_ *session, err error) {
-	s := &session{dev: -1, mount: -1}
+func newSession(ctx context.Context, source string, log *slog.Logger) (*session, error) {
+	l, err := newLedger()
+	if err != nil {
+		return nil, err
+	}
+	s, err := startSession(ctx, &session{dev: -1, mount: -1, ledger: l}, source, log)
+	if err != nil {
+		return nil, errors.Join(err, l.close())
+	}
+	return s, nil
+}
+
+// startSession starts a session whose ledger is there. If it fails, that stays.
+func startSession(ctx context.Context, s *session, source string, log *slog.Logger) (_ *session, err error) {
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, s.close())
+			err = errors.Join(err, s.closeFiles())
 		}
 	}()
 	if s.dev, err = unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0); err != nil {
@@ -52,10 +68,7 @@ func newSession(ctx context.Context, source string, log *slog.Logger) (_ *sessio
 	if s.mount, err = mountDetached(s.dev, source); err != nil {
 		return nil, fmt.Errorf("mounting: %w%s", err, adviseMount(err))
 	}
-	if s.ledger, err = newLedger(); err != nil {
-		return nil, err
-	}
-	if s.ledger.header.device, err = deviceOf(s.mount); err != nil {
+	if s.device, err = deviceOf(s.mount); err != nil {
 		return nil, err
 	}
 	return s, s.handshake(ctx, log)
@@ -112,12 +125,21 @@ func (s *session) handshake(ctx context.Context, log *slog.Logger) error {
 	if err := checkProtocol(in[:n]); err != nil {
 		return err
 	}
-	if err := s.ledger.setInit(in[:n]); err != nil {
+	if err := s.keepInit(in[:n]); err != nil {
 		return err
 	}
 	// INIT is answered without asking the handlers.
 	c := newConnection(s.dev, in[:n], &fuseFace{refuseWrites: refuseWrites{fuse.NewDefaultRawFileSystem()}}, log)
 	return c.answer(in[:n], make([]byte, bufferSize))
+}
+
+// keepInit notes the kernel's INIT.
+func (s *session) keepInit(request []byte) error {
+	if s.writers {
+		return s.ledger.setWriters(s.device, request)
+	}
+	s.ledger.header.device = s.device
+	return s.ledger.setInit(request)
 }
 
 // awaitRequest returns when a request can be read without blocking.
@@ -174,10 +196,16 @@ func (s *session) alive() bool {
 	}
 }
 
+// shareDevice returns a copy of the descriptor of /dev/fuse, which the caller
+// closes.
+func (s *session) shareDevice() (int, error) {
+	return unix.FcntlInt(uintptr(s.dev), unix.F_DUPFD_CLOEXEC, 3)
+}
+
 // share returns a copy of the descriptor of /dev/fuse and another mapping of the
 // ledger, which the caller closes.
 func (s *session) share() (dev int, l *ledger, err error) {
-	if dev, err = unix.FcntlInt(uintptr(s.dev), unix.F_DUPFD_CLOEXEC, 3); err != nil {
+	if dev, err = s.shareDevice(); err != nil {
 		return -1, nil, err
 	}
 	memory, err := unix.FcntlInt(uintptr(s.ledger.fd), unix.F_DUPFD_CLOEXEC, 3)
@@ -197,7 +225,7 @@ func (s *session) share() (dev int, l *ledger, err error) {
 // device open: requests under way fail, and all that come. It is done through the
 // filesystem of FUSE connections, which need not be mounted anywhere for it.
 func (s *session) abort() error {
-	err := abortConnection(s.ledger.header.device)
+	err := abortConnection(s.device)
 	if err != nil && !errors.Is(err, unix.ENOENT) { // it has ended
 		return fmt.Errorf("aborting a FUSE session: %w", err)
 	}
@@ -226,16 +254,22 @@ func abortConnection(device uint32) error {
 	return writeAll(fd, []byte("1"))
 }
 
-// close closes what the session has of descriptors.
+// close closes what the session has of descriptors, and its ledger.
 func (s *session) close() error {
-	var errs []error
-	for _, fd := range []int{s.mount, s.dev} {
-		if fd >= 0 {
-			errs = append(errs, unix.Close(fd))
-		}
+	err := s.closeFiles()
+	if s.ledger != nil && !s.writers {
+		err = errors.Join(err, s.ledger.close())
 	}
-	if s.ledger != nil {
-		errs = append(errs, s.ledger.close())
+	return err
+}
+
+func (s *session) closeFiles() error {
+	var errs []error
+	for _, fd := range []*int{&s.mount, &s.dev} {
+		if *fd >= 0 {
+			errs = append(errs, unix.Close(*fd))
+			*fd = -1
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -34,6 +34,7 @@ const (
 	rootID       = 1
 	stageID      = 2
 	ghostID      = 3
+	writersID    = 4
 	firstSubID   = 16
 	firstVersion = 1 << 16
 )
@@ -49,6 +50,7 @@ type version struct {
 	modTime time.Time
 	version string
 	zkPath  string
+	order   int64 // the Entry's; 0 if a predecessor made it
 }
 
 // slot is a name in a directory: of a subdirectory or of a file.
@@ -59,6 +61,7 @@ type slot struct {
 	sub    *directory // nil for a file
 
 	current *version // nil for a subdirectory, and once the name has been removed
+	temp    *scratch // a temporary file; nil if there is a version
 	status  Status
 }
 
@@ -68,19 +71,22 @@ type directory struct {
 	name string // "" for the root
 
 	slots    map[string]*slot
-	order    []*slot             // by cookie
-	cookies  uint64              // the last one given out
-	changing map[string]struct{} // names between begin and commit
-	modTime  time.Time           // later after every change
-	denied   time.Time           // when the kernel was last told, to remember, that a name doesn't exist
+	order    []*slot        // by cookie
+	cookies  uint64         // the last one given out
+	changing map[string]int // names between begin and commit, and how often
+	modTime  time.Time      // later after every change
+	denied   time.Time      // when the kernel was last told, to remember, that a name doesn't exist
 }
 
 // tree holds every version that is served or that the kernel still refers to. It
 // knows nothing of how they are served. It is safe for concurrent use, except
-// that one name may be changed by only one caller at a time.
+// that one name may be changed by only one caller at a time, but for commitNewer.
 type tree struct {
 	root   *directory
 	ledger *ledger
+	// displaced is told, with mu held, of a temporary file whose name is given to a
+	// version.
+	displaced func(*scratch)
 
 	mu       sync.RWMutex // guards all below, what isn't immutable of what they lead to, and the ledger's slots
 	dirs     map[uint64]*directory
@@ -152,7 +158,7 @@ func (t *tree) restore(left []recovered) {
 func newDirectory(id uint64, name string) *directory {
 	return &directory{
 		id: id, name: name,
-		slots: map[string]*slot{}, changing: map[string]struct{}{},
+		slots: map[string]*slot{}, changing: map[string]int{},
 		cookies: lastDotCookie, modTime: time.Now(),
 	}
 }
@@ -209,14 +215,21 @@ func (t *tree) dirIDs() []uint64 {
 func (t *tree) begin(d *directory, name string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	d.changing[name] = struct{}{}
+	d.changing[name]++
 }
 
 // settle ends what begin began, and nothing has changed.
 func (t *tree) settle(d *directory, name string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(d.changing, name)
+	d.settled(name)
+}
+
+// settled ends one of the changes of a name. tree.mu must be held.
+func (d *directory) settled(name string) {
+	if d.changing[name]--; d.changing[name] <= 0 {
+		delete(d.changing, name)
+	}
 }
 
 // stage makes a version of a name that nobody sees before it is given to commit
@@ -224,7 +237,9 @@ func (t *tree) settle(d *directory, name string) {
 func (t *tree) stage(d *directory, name string, e Entry) (*version, error) {
 	t.mu.Lock()
 	t.lastID++
-	v := &version{id: t.lastID, size: uint32(len(e.Content)), modTime: e.ModTime, version: e.Version, zkPath: e.ZKPath}
+	v := &version{
+		id: t.lastID, size: uint32(len(e.Content)), modTime: e.ModTime, version: e.Version, zkPath: e.ZKPath, order: e.Order,
+	}
 	v.slot = d.slots[name]
 	if v.slot == nil {
 		d.cookies++
@@ -246,13 +261,40 @@ func (t *tree) discard(v *version) { t.ledger.release(v.at) }
 
 // commit gives a name the version that stage made, or takes the name away if v
 // is nil, and ends what begin began. It returns what the name held before, if
-// the kernel refers to that still.
-func (t *tree) commit(d *directory, name string, v *version) (referred *version) {
+// the kernel refers to that still. was is what the name held at the beginning: a
+// version that has come in between by commitNewer stays if it is the newer one, or
+// if the name was to be taken away.
+func (t *tree) commit(d *directory, name string, was, v *version) (referred *version) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(d.changing, name)
+	d.settled(name)
+	if s := d.slots[name]; s != nil && s.current != nil && s.current != was && (v == nil || s.current.order > v.order) {
+		if v != nil {
+			t.ledger.release(v.at)
+		}
+		return nil
+	}
+	return t.put(d, name, v)
+}
+
+// commitNewer is begin and commit at once, for a name that nobody can look up
+// meanwhile. Others may be changing the name. A version that is newer than v
+// stays.
+func (t *tree) commitNewer(d *directory, name string, v *version) (referred *version) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s := d.slots[name]; v != nil && s != nil && s.current != nil && s.current.order > v.order && v.order != 0 {
+		t.ledger.release(v.at)
+		return nil
+	}
+	return t.put(d, name, v)
+}
+
+// put gives a name a version, or none, and returns what it held before, if the
+// kernel refers to that still. mu must be held.
+func (t *tree) put(d *directory, name string, v *version) (referred *version) {
 	s := d.slots[name]
-	if s == nil && v == nil {
+	if s == nil && v == nil || v == nil && s.temp != nil {
 		return nil
 	}
 	d.touch()
@@ -265,6 +307,11 @@ func (t *tree) commit(d *directory, name string, v *version) (referred *version)
 	if v == nil {
 		d.remove(s)
 	} else {
+		v.slot = s
+		if s.temp != nil {
+			t.displaced(s.temp)
+			s.temp = nil
+		}
 		t.versions[v.id] = v
 		t.ledger.table[v.at].state.Store(slotCurrent)
 	}
@@ -305,7 +352,7 @@ func (t *tree) content(v *version) ([]byte, error) {
 // entry is what a version was made of. mu must be held.
 func (t *tree) entry(v *version) (Entry, error) {
 	content, err := t.content(v)
-	return Entry{Content: content, ModTime: v.modTime, Version: v.version, ZKPath: v.zkPath}, err
+	return Entry{Content: content, ModTime: v.modTime, Version: v.version, ZKPath: v.zkPath, Order: v.order}, err
 }
 
 // get returns what a name holds now.
@@ -343,7 +390,7 @@ func (t *tree) names() []string {
 	var names []string
 	for _, d := range t.dirs {
 		for name, s := range d.slots {
-			if s.sub == nil {
+			if s.current != nil {
 				names = append(names, joinName(d.name, name))
 			}
 		}

@@ -13,7 +13,7 @@ func put(t testing.TB, tr *tree, d *directory, name string, e Entry) {
 	tr.begin(d, name)
 	v, err := tr.stage(d, name, e)
 	check(t, err)
-	tr.commit(d, name, v)
+	tr.commit(d, name, tr.versionOf(d, name), v)
 }
 
 func contentOf(t *testing.T, tr *tree, v *version) string {
@@ -25,7 +25,7 @@ func contentOf(t *testing.T, tr *tree, v *version) string {
 
 func drop(tr *tree, d *directory, name string) {
 	tr.begin(d, name)
-	tr.commit(d, name, nil)
+	tr.commit(d, name, tr.versionOf(d, name), nil)
 }
 
 // lookup is what the kernel does to reach a name.
@@ -120,6 +120,10 @@ func TestTreeAnswersWhileANameChanges(t *testing.T) {
 	put(t, tr, tr.root, "x", entry("two"))
 	put(t, tr, tr.root, "new", entry("two"))
 	for _, name := range []string{"x", "new"} {
+		if a := lookup(t, tr, name); a.settled {
+			t.Errorf("%s is to be remembered while somebody else changes it", name)
+		}
+		tr.settle(tr.root, name)
 		if a := lookup(t, tr, name); !a.settled || contentOf(t, tr, a.version) != "two" {
 			t.Errorf("%s after commit: %+v", name, a)
 		}

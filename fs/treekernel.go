@@ -12,11 +12,12 @@ const (
 	lastDotCookie = dotdotCookie
 )
 
-// answer is what the kernel is told of a name: a version or a directory, or
-// neither if there is no such name.
+// answer is what the kernel is told of a name: a version, a directory or a
+// temporary file, or nothing if there is no such name.
 type answer struct {
 	version *version
 	dir     *directory
+	temp    *scratch
 	// settled says that the kernel may remember the answer: nobody is about
 	// to change it.
 	settled bool
@@ -47,7 +48,7 @@ func (t *tree) lookup(parent uint64, name string) (a answer, ok bool) {
 	}
 	s := d.slots[name]
 	if s == nil {
-		_, changing := d.changing[name]
+		changing := d.changing[name] > 0
 		if !changing {
 			d.denied = time.Now()
 		}
@@ -62,8 +63,7 @@ func (t *tree) lookup(parent uint64, name string) (a answer, ok bool) {
 
 // answer returns the answer for a slot. tree.mu must be held.
 func (d *directory) answer(s *slot) answer {
-	_, changing := d.changing[s.name]
-	return answer{version: s.current, dir: s.sub, settled: !changing}
+	return answer{version: s.current, dir: s.sub, temp: s.temp, settled: d.changing[s.name] == 0 && s.temp == nil}
 }
 
 // list hands emit the entries of a directory that come after the cookie, until

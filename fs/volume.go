@@ -34,6 +34,7 @@ type Volume struct {
 	tree      *tree
 	ledger    *ledger
 	dev       int            // of the session; -1 if there is none
+	writerDev int            // of the writers' session; -1 if there is none
 	inherited bool           // from another process that served it
 	noFUSE    error          // why there is none
 	watch     sync.WaitGroup // goroutines that Mount started
@@ -41,6 +42,8 @@ type Volume struct {
 	face   atomic.Pointer[face]
 	copies *copies
 	waker  *waker
+	guard  *guard
+	writes *writes // nil if the mount can't be written
 
 	closing atomic.Bool
 	ended   chan struct{} // closed when the session has ended though nobody closed the volume
@@ -67,13 +70,15 @@ type face struct {
 	mode Mode        // FUSE or Plain
 	why  string      // why not FUSE
 	conn *connection // nil if it has never been FUSE
+	// writers is the connection of the writers' session; nil if there is none.
+	writers *connection
 }
 
 // New returns a Volume that does nothing yet.
 func New(cfg Config) *Volume {
 	cfg.setDefaults()
 	v := &Volume{
-		cfg: cfg, copies: newCopies(cfg.Logger), nameSeed: maphash.MakeSeed(), dev: -1, ended: make(chan struct{}),
+		cfg: cfg, copies: newCopies(cfg.Logger), nameSeed: maphash.MakeSeed(), dev: -1, writerDev: -1, ended: make(chan struct{}),
 		perm: permissions{
 			file: uint32(cfg.FileMode.Perm()), dir: uint32(cfg.DirMode.Perm()),
 			uid: uint32(os.Geteuid()), gid: uint32(os.Getegid()),
@@ -82,7 +87,7 @@ func New(cfg Config) *Volume {
 	if cfg.GID != 0 {
 		v.perm.gid = uint32(cfg.GID)
 	}
-	v.waker = newWaker(v)
+	v.waker, v.guard = newWaker(v), newGuard(v)
 	v.face.Store(&face{mode: Plain, why: "not mounted yet"})
 	return v
 }
@@ -123,11 +128,11 @@ func (v *Volume) open(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("opening %q: %w", v.cfg.Dir, err)
 	}
-	if err := v.ledger.describe(v.cfg.Subdirs, v.perm); err != nil {
+	if err := v.ledger.describe(v.cfg.Subdirs, v.plainPerm()); err != nil {
 		return fmt.Errorf("opening %q: %w", v.cfg.Dir, err)
 	}
 	v.tree = newTree(v.cfg.Subdirs, v.ledger, left)
-	v.plain = newPlainTree(v.holding.root, v.holding.path, v.perm, v.cfg.Subdirs)
+	v.plain = newPlainTree(v.holding.root, v.holding.path, v.plainPerm(), v.cfg.Subdirs)
 	if err := v.plain.prepare(); err != nil {
 		v.cfg.Logger.Warn("the directory can't be written", "dir", v.plain.path, "error", err)
 	}
@@ -142,6 +147,17 @@ func (v *Volume) open(ctx context.Context) error {
 	return nil
 }
 
+// plainPerm is what plain files have. Those beneath a mount that can be written
+// can't be: nobody would check what is.
+func (v *Volume) plainPerm() permissions {
+	p := v.perm
+	if v.cfg.Writer != nil {
+		p.file &^= 0o222
+		p.dir &^= 0o022
+	}
+	return p
+}
+
 // hold finds out what is held of the directory. life must be held.
 func (v *Volume) hold(ctx context.Context) error {
 	v.holding = v.cfg.Holding
@@ -149,7 +165,9 @@ func (v *Volume) hold(ctx context.Context) error {
 		v.noFUSE = errors.New(v.cfg.WhyPlain)
 		return nil
 	}
-	v.holding = NewHolding(HoldingConfig{Dir: v.cfg.Dir, DirMode: v.cfg.DirMode, FSName: v.cfg.FSName, Logger: v.cfg.Logger})
+	v.holding = NewHolding(HoldingConfig{
+		Dir: v.cfg.Dir, DirMode: v.cfg.DirMode, FSName: v.cfg.FSName, Writable: v.cfg.Writer != nil, Logger: v.cfg.Logger,
+	})
 	if err := v.holding.Open(ctx); err != nil {
 		return err
 	}
@@ -170,6 +188,9 @@ func (v *Volume) attach() (left []recovered, err error) {
 		return nil, err
 	}
 	if v.dev, v.ledger, err = s.share(); err != nil {
+		return nil, err
+	}
+	if v.writerDev, err = v.holding.shareWriters(); err != nil {
 		return nil, err
 	}
 	v.ledger.header.server.Store(int32(os.Getpid()))
@@ -193,7 +214,7 @@ func (v *Volume) Mount(ctx context.Context) error {
 		return err
 	}
 	if v.dev >= 0 {
-		v.noFUSE = v.serve(newFace(v.tree, v.perm, v.waker))
+		v.noFUSE = v.serve(v.newFace())
 	}
 	switch {
 	case v.dev >= 0 && v.noFUSE == nil:
@@ -204,19 +225,36 @@ func (v *Volume) Mount(ctx context.Context) error {
 			v.cfg.Logger.Warn("serving plain files instead of a FUSE mount", "dir", v.plain.path, "reason", v.noFUSE)
 		}
 		v.face.Store(&face{mode: Plain, why: v.noFUSE.Error()})
+		v.guard.start()
 	}
 	v.phase = isMounted
 	return nil
 }
 
+// newFace returns the handlers of the session. life must be held.
+func (v *Volume) newFace() handlers {
+	read := newFace(v.tree, v.perm, v.waker)
+	if v.ledger.writersRequest() == nil {
+		return read
+	}
+	v.writes = newWrites(v)
+	v.tree.displaced = v.writes.displaced
+	return &writableFace{fuseFace: read, w: v.writes}
+}
+
 // serve goes over to the FUSE face, by the given handlers. life must be held.
 func (v *Volume) serve(h handlers) error {
 	conn := newConnection(v.dev, v.ledger.initRequest(), h, v.cfg.Logger)
-	if err := conn.takeOver(); err != nil {
+	f := &face{mode: FUSE, conn: conn}
+	err := conn.takeOver()
+	if err == nil && v.writes != nil && v.writerDev >= 0 {
+		f.writers = v.serveWriters()
+	}
+	if err != nil {
 		conn.stop()
 		return fmt.Errorf("serving the mount at %q: %w", v.plain.path, err)
 	}
-	v.face.Store(&face{mode: FUSE, conn: conn})
+	v.face.Store(f)
 	for _, id := range v.tree.dirIDs() {
 		// A predecessor may have died before it did.
 		conn.dropListing(id)
@@ -226,6 +264,7 @@ func (v *Volume) serve(h handlers) error {
 			conn.stop()
 			return err
 		}
+		v.holding.awaitWriters()
 	}
 	v.watch.Go(func() { v.watchSession(conn) })
 	if v.inherited {
@@ -267,7 +306,8 @@ func (v *Volume) watchSession(conn *connection) {
 		}
 	}
 	const why = "the mount was taken away by somebody"
-	v.face.Store(&face{mode: Plain, why: why, conn: conn})
+	v.face.Store(&face{mode: Plain, why: why, conn: conn, writers: v.face.Load().writers})
+	v.guard.start()
 	level := slog.LevelWarn
 	if v.cfg.Holding != nil {
 		level = slog.LevelDebug // who has the Holding knows better
@@ -328,7 +368,9 @@ func (v *Volume) Flush() error {
 func (v *Volume) Close() error {
 	v.copies.stop()
 	v.waker.stop()
+	v.guard.stop()
 	v.closing.Store(true)
+	v.endWrites()
 	v.life.Lock()
 	defer v.life.Unlock()
 	wasOpen := v.phase == isOpen || v.phase == isMounted
@@ -340,8 +382,11 @@ func (v *Volume) Close() error {
 	if v.cfg.Holding == nil {
 		err = v.holding.Unmount(context.Background())
 	}
-	if conn := v.face.Load().conn; conn != nil {
-		conn.stop()
+	f := v.face.Load()
+	for _, conn := range []*connection{f.conn, f.writers} {
+		if conn != nil {
+			conn.stop()
+		}
 	}
 	v.watch.Wait()
 	v.face.Store(&face{mode: Plain, why: "closed"})
@@ -351,9 +396,11 @@ func (v *Volume) Close() error {
 // release closes what has been opened. life must be held.
 func (v *Volume) release() error {
 	var errs []error
-	if v.dev >= 0 {
-		errs = append(errs, unix.Close(v.dev))
-		v.dev = -1
+	for _, dev := range []*int{&v.dev, &v.writerDev} {
+		if *dev >= 0 {
+			errs = append(errs, unix.Close(*dev))
+			*dev = -1
+		}
 	}
 	if v.ledger != nil {
 		errs = append(errs, v.ledger.close())

@@ -43,7 +43,9 @@ type Change struct {
 	// Locked says that the kernel holds the directory's lock until the change is
 	// answered, as it does for a rename and a removal. Nobody can look up a name
 	// in the directory meanwhile, and nothing can be published in it, so that a
-	// Writer must not wait for a backend that is known to be away.
+	// Writer must not wait for a backend that is known to be away. Calls of Publish
+	// that are under way return when the change has been answered: a Writer must
+	// not wait for one of them, nor for a lock that is held during one.
 	Locked bool
 }
 

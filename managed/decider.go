@@ -103,6 +103,19 @@ func CheckDeciderName(name string) error {
 // newline.
 func RenderDeciderValue(value int) string { return strconv.Itoa(value) + "\n" }
 
+// ParseDeciderFile reads what somebody wrote to a decider's file: a whole number
+// from 0 to 100, with blanks around it and a newline at its end, or without. The
+// error is Invalid, and doesn't quote the content.
+func ParseDeciderFile(content []byte) (int, error) {
+	text := strings.Trim(strings.TrimSuffix(string(content), "\n"), " \t")
+	notDigit := func(c rune) bool { return c < '0' || '9' < c }
+	value, err := strconv.Atoi(text)
+	if err != nil || strings.ContainsFunc(text, notDigit) || value > MaxDecider {
+		return 0, fmt.Errorf("reading a decider: %w: want a whole number from 0 to %d", store.Invalid, MaxDecider)
+	}
+	return value, nil
+}
+
 // shorten cuts what is too long for a message.
 func shorten(text string) string {
 	const most = 80

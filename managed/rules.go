@@ -3,6 +3,7 @@ package managed
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/kingpinfs/kingpin/internal/pyjson"
@@ -86,7 +87,28 @@ func (r Rules) Check(content []byte) error {
 }
 
 func (r Rules) refuse(kind store.Kind, err error) error {
-	return &store.Error{Op: "checking the content of", Subject: r.Name, Kind: kind, Err: err}
+	return &ContentError{store.Error{Op: "checking the content of", Subject: r.Name, Kind: kind, Err: err}}
+}
+
+// ContentError says what is wrong with a content, and may quote from it.
+type ContentError struct{ refusal store.Error }
+
+// Error quotes the content.
+func (e *ContentError) Error() string { return e.refusal.Error() }
+
+// Unwrap returns the *store.Error that it is.
+func (e *ContentError) Unwrap() error { return &e.refusal }
+
+var placeInContent = regexp.MustCompile(`line \d+, column \d+`)
+
+// WithoutContent says the same, for those who may not see the content: of it only
+// the places that are wrong.
+func (e *ContentError) WithoutContent() string {
+	text := fmt.Sprintf("%s %q: %v", e.refusal.Op, e.refusal.Subject, e.refusal.Kind)
+	if places := placeInContent.FindAllString(e.refusal.Error(), maxFaults); len(places) > 0 {
+		text += ": " + strings.Join(places, "; ")
+	}
+	return text
 }
 
 // check says what makes a value another shape.

@@ -22,8 +22,8 @@ type Value struct {
 	Author, Comment string
 	// Modified is when the object was written, by S3's clock. Zero if unknown.
 	Modified time.Time
-	// Stat is the pointer's, as of the read that found Version. Zero if the
-	// value was read by its version.
+	// Stat is the pointer's, as of the read that found Version or the write that
+	// made it. Zero if the value was read by its version.
 	Stat Stat
 }
 

@@ -66,6 +66,8 @@ func TestEveryFailureCanBeRetried(t *testing.T) {
 			}
 			if _, err := s.Put(t.Context(), ref, []byte("new"), store.Write{}); !errors.Is(err, store.Unavailable) {
 				t.Fatalf("error is %v, want %v", err, store.Unavailable)
+			} else if errors.Is(err, store.ErrOutcomeUnknown) != (step == "set") {
+				t.Errorf("is the outcome unknown? %v", err)
 			}
 			m.Znodes.Fail, m.Blobs.Fail = nil, nil
 			if v, err := s.Get(t.Context(), ref); err != nil || string(v.Content) != "old" {
@@ -105,8 +107,8 @@ func TestLostAnswerAndThenZooKeeper(t *testing.T) {
 		return nil
 	}
 	_, err := s.Put(t.Context(), ref, []byte("new"), store.Write{})
-	if !errors.Is(err, store.Unavailable) || errors.Is(err, store.Conflict) {
-		t.Fatalf("error is %v, want %v", err, store.Unavailable)
+	if !errors.Is(err, store.Unavailable) || errors.Is(err, store.Conflict) || !errors.Is(err, store.ErrOutcomeUnknown) {
+		t.Fatalf("error is %v, want %v", err, store.ErrOutcomeUnknown)
 	}
 }
 

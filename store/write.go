@@ -20,7 +20,16 @@ type Write struct {
 	// ExpectContent, if not nil, is the content that must count, byte for
 	// byte: the condition that Python's writers use.
 	ExpectContent []byte
+	// Publishing, if not nil, is called with a new version and its content, which
+	// it must not modify, before ZooKeeper has it: whoever reads the pointer may
+	// then find it there, and S3 need not be asked for it. It is called again if
+	// another version is tried, and isn't if there is nothing to publish.
+	Publishing func(Version, []byte)
 }
+
+// ErrOutcomeUnknown is wrapped by the error, an Unavailable, of a write that may
+// or may not have been published.
+var ErrOutcomeUnknown = errors.New("the outcome is unknown, look which version counts before repeating it")
 
 // Put publishes content as a new version and returns it. When it returns nil,
 // ZooKeeper has the new version. Errors: NotFound if there is no such pointer;
@@ -28,7 +37,7 @@ type Write struct {
 // is done, or somebody else published meanwhile; TooLarge; Denied;
 // Unavailable. After an error nothing was published, with one exception: when
 // ZooKeeper is lost between the last step and its answer, the error (an
-// Unavailable) says that the outcome is unknown.
+// Unavailable) wraps ErrOutcomeUnknown.
 func (s *Store) Put(ctx context.Context, ref Ref, content []byte, w Write) (Value, error) {
 	return s.attempt(ctx, ref, w, func(Value) ([]byte, error) { return content, nil }, false)
 }
@@ -143,6 +152,9 @@ func (s *Store) publish(ctx context.Context, ref Ref, w Write, old Value, conten
 	if err := s.blobs.Put(ctx, ref.IndexKey(), []byte(v), PutOptions{}); err != nil {
 		return Value{}, err
 	}
+	if w.Publishing != nil {
+		w.Publishing(v, content)
+	}
 	stat, err := s.setPointer(ctx, ref, v, old.Stat.Version)
 	if err != nil {
 		if errors.Is(err, Conflict) {
@@ -172,7 +184,7 @@ func (s *Store) setPointer(ctx context.Context, ref Ref, v Version, znodeVersion
 		return Stat{}, err
 	default:
 		return Stat{}, &Error{Op: "publishing", Subject: ref.Path, Kind: Unavailable,
-			Err: fmt.Errorf("the outcome is unknown, look which version counts before repeating it: %w", err)}
+			Err: fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)}
 	}
 }
 

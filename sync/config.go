@@ -45,10 +45,20 @@ func (e *Engine) syncConfig(ctx context.Context, it *item) error {
 		return errNotNow
 	}
 	path := now.sub.ZKPath
+	if err := e.serveWritten(it); err != nil {
+		return err
+	}
+	if e.park(it) {
+		return errNotNow
+	}
 	if err := e.catchUp(ctx, now); err != nil {
 		return err
 	}
 	p, err := e.readPointer(ctx, path, now.known)
+	// What this process has written need not be fetched.
+	if err := e.serveWritten(it); err != nil {
+		return err
+	}
 	switch {
 	case store.KindOf(err) == store.NotFound:
 		return e.configGone(ctx, it, now, err)
@@ -63,16 +73,18 @@ func (e *Engine) syncConfig(ctx context.Context, it *item) error {
 		return withAdvice(err, it.key.republish())
 	case v == "":
 		return withAdvice(neverWritten("config", path), it.key.republish())
-	case now.current && string(v) == now.serving.Version:
+	case e.serves(it, source(now.sub), v):
 		e.confirm(it, p.stat.Mzxid, p.stat.Version)
 		return nil
 	case now.current && p.stat.Mzxid < now.serving.Zxid && v.Compare(store.Version(now.serving.Version)) <= 0:
 		return olderError(path)
 	}
 	ref := source(now.sub)
-	content, err := e.fetchContent(ctx, it, ref, v)
-	if err != nil {
-		return err
+	content, offered := e.takeOffer(it, v)
+	if !offered {
+		if content, err = e.fetchContent(ctx, it, ref, v); err != nil {
+			return err
+		}
 	}
 	if len(content) == 0 {
 		// No managed value is ever empty, and Python's monitor never wrote an
@@ -80,7 +92,7 @@ func (e *Engine) syncConfig(ctx context.Context, it *item) error {
 		return withAdvice(&store.Error{Op: "fetching", Subject: ref.Key(v), Kind: store.Invalid,
 			Err: errors.New("the object is empty")}, it.key.republish())
 	}
-	return e.publish(it, content, served{
+	return e.publish(it, &now.serving, content, served{
 		Version: string(v), Zxid: p.stat.Mzxid, ZnodeVersion: p.stat.Version,
 		ZKPath: ref.Path, Prefix: ref.Prefix, ModTime: v.Time(),
 	})
@@ -98,7 +110,7 @@ func (e *Engine) syncInlineConfig(it *item, now *view, p pointer) error {
 	case now.current && p.stat.Mzxid < now.serving.Zxid && !p.stat.Mtime.After(now.serving.ModTime):
 		return olderError(path)
 	}
-	return e.publish(it, bytes.Clone(p.data), served{
+	return e.publish(it, &now.serving, bytes.Clone(p.data), served{
 		Version: strconv.FormatInt(p.stat.Mzxid, 10), Zxid: p.stat.Mzxid, ZnodeVersion: p.stat.Version,
 		ZKPath: path, ModTime: p.stat.Mtime,
 	})
@@ -113,6 +125,12 @@ func (e *Engine) configGone(ctx context.Context, it *item, now *view, cause erro
 	if err := e.checkFleet(ctx); err != nil {
 		return err
 	}
+	it.sinking.Lock()
+	defer it.sinking.Unlock()
+	if e.isOvertaken(it, &now.serving, new(served)) {
+		e.add(it.key)
+		return errNotNow
+	}
 	if err := e.cfg.Sink.Remove(it.key.fileType(), it.key.name); err != nil {
 		e.stats.PublishErrors.Add(1)
 		return publishError{err}
@@ -122,6 +140,13 @@ func (e *Engine) configGone(ctx context.Context, it *item, now *view, cause erro
 	e.save(record{Kind: recordKind(it.key.kind), Name: it.key.name, Dropped: true})
 	e.log.Warn("deleted from the fleet; removed", "name", it.key.name)
 	return cause
+}
+
+// serves says whether what is served now is a version of a value.
+func (e *Engine) serves(it *item, ref store.Ref, v store.Version) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return it.serving.isOf(ref) && it.serving.Version == string(v)
 }
 
 func (e *Engine) dropServed(it *item) {

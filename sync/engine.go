@@ -47,6 +47,9 @@ type Entry struct {
 	// ZKPath is, too.
 	Version string
 	ZKPath  string
+	// Order is greater in newer versions of the same name. 0 is unknown: the one
+	// published later is the newer.
+	Order int64
 }
 
 // Status is what may change of a file without a new version.

@@ -3,6 +3,7 @@ package sync
 import (
 	"context"
 	"crypto/sha256"
+	"sync"
 	"time"
 
 	"github.com/kingpinfs/kingpin/metaconfig"
@@ -111,8 +112,14 @@ type fileState struct {
 	savedFor string // the metaconfig that asked for it before the restart
 	adopted  bool   // it was found in the directory, and nothing has ever asked for it
 
+	// sinking is held while the sink is called for the file, and before the
+	// engine's mu. Not so for SetStatus.
+	sinking sync.Mutex
 	serving served  // what readers see; its zero value: nothing
 	pending *served // recorded on disk, about to be served
+	// What this process writes; see written.go.
+	offered *offer   // about to be the newest version, as far as is known
+	written *written // the newest version, recorded on disk, not served yet
 }
 
 // guardState is what is known of a serverset.
@@ -151,6 +158,7 @@ func source(sub *metaconfig.Subscription) store.Ref {
 type served struct {
 	Version      string            `json:"version"`
 	Zxid         int64             `json:"zxid"`
+	Order        int64             `json:"order,omitempty"` // the Entry's
 	ZnodeVersion int32             `json:"znode_version"`
 	ZKPath       string            `json:"zk_path"`
 	Prefix       string            `json:"prefix,omitempty"`

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -50,6 +51,7 @@ type history struct {
 
 	random  *rand.Rand
 	version int
+	writing sync.WaitGroup
 }
 
 func (h *history) run() {
@@ -61,9 +63,12 @@ func (h *history) run() {
 	}
 	h.start()
 	for range historyEvents {
-		if h.random.IntN(4) == 0 {
+		switch h.random.IntN(8) {
+		case 0, 1:
 			h.backendEvent()
-		} else {
+		case 2:
+			h.writeHere()
+		default:
 			h.fleetEvent()
 		}
 		if h.random.IntN(3) > 0 {
@@ -71,6 +76,7 @@ func (h *history) run() {
 		}
 	}
 	h.heal()
+	h.writing.Wait()
 	h.pass(20 * time.Minute) // less than the resync, more than the hold
 	h.compare()
 }
@@ -129,6 +135,31 @@ func (h *history) writeConfig(ref store.Ref) {
 		content = "the same as others"
 	}
 	h.write(ref, v, content)
+}
+
+// writeHere publishes a version as this box does, which learns of it by itself
+// sooner or later.
+func (h *history) writeHere() {
+	name := "config." + h.name()
+	source, ok := h.engine.Source(name)
+	if !ok {
+		return
+	}
+	v := h.nextVersion()
+	if h.random.IntN(2) == 0 {
+		h.engine.OfferVersion(name, v, []byte(source.Path+"@"+string(v)))
+	}
+	value := h.published(source.Ref, v, source.Path+"@"+string(v))
+	engine, serve := h.engine, h.random.IntN(2) == 0
+	delay := time.Duration(h.random.IntN(3)*h.random.IntN(100)) * time.Millisecond
+	h.writing.Go(func() {
+		<-time.After(delay)
+		engine.NoteWritten(name, source.Ref, value)
+		if serve {
+			// The sink may refuse.
+			_ = engine.ServeWritten(name)
+		}
+	})
 }
 
 // writeMetaconfig makes a metaconfig ask for some files, under their own names
@@ -214,6 +245,7 @@ func (h *history) backendEvent() {
 		// It may or may not be one that is held.
 		_ = h.engine.AcceptServerset("serverset." + h.name())
 	case 10:
+		h.writing.Wait()
 		h.restart()
 	default:
 		h.jitter()
@@ -283,6 +315,11 @@ func (h *history) compare() {
 	h.wantReady(true)
 	h.engine.mu.Lock()
 	defer h.engine.mu.Unlock()
+	for k, it := range h.engine.items {
+		if it.hasWritten() {
+			h.t.Errorf("%q still waits to be served at version %s", k.name, it.written.Version)
+		}
+	}
 	if len(h.engine.lingering)+len(h.engine.doubts)+len(h.engine.blind) > 0 {
 		h.t.Errorf("left in doubt: %v, %v, %v", h.engine.lingering, h.engine.doubts, h.engine.blind)
 	}

@@ -28,15 +28,27 @@ func (e *Engine) confirmed(it *item, zxid int64, znodeVersion int32) (r record, 
 	return it.record()
 }
 
-// publish serves a new content. The record of it is on disk before readers can
-// see it, and names what was served before as well, so that whichever of the
-// two a crash leaves in place is known for what it is.
-func (e *Engine) publish(it *item, content []byte, next served) error {
+// publish serves a new content that was looked for when before was served. It
+// does nothing if something newer has been written meanwhile.
+func (e *Engine) publish(it *item, before *served, content []byte, next served) error {
+	it.sinking.Lock()
+	defer it.sinking.Unlock()
+	if e.isOvertaken(it, before, &next) {
+		e.add(it.key)
+		return errNotNow
+	}
+	return e.serve(it, content, next)
+}
+
+// serve publishes a content. The record of it is on disk before readers can see
+// it, and names what was served before as well, so that whichever of the two a
+// crash leaves in place is known for what it is. sinking must be held.
+func (e *Engine) serve(it *item, content []byte, next served) error {
 	start := time.Now()
 	next.Sum, next.Size, next.Changed = sha256.Sum256(content), len(content), start
 	r, justLearned := e.beginPublishing(it, &next)
 	e.save(r)
-	entry := Entry{Content: content, ModTime: next.ModTime, Version: next.Version, ZKPath: next.ZKPath}
+	entry := next.entry(content)
 	if justLearned {
 		e.cfg.Sink.Adopt(it.key.fileType(), it.key.name, entry)
 		e.endPublishing(it, nil)
@@ -65,7 +77,7 @@ func (e *Engine) beginPublishing(it *item, next *served) (r record, justLearned 
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	before := &it.serving
-	next.ModTime = modTime(before, next)
+	next.ModTime, next.Order = modTime(before, next), order(before, next)
 	if !before.isZero() && next.Sum == before.Sum {
 		next.Changed = before.Changed
 	}
@@ -81,6 +93,7 @@ func (e *Engine) endPublishing(it *item, err error) (quiet bool) {
 	defer e.mu.Unlock()
 	if err == nil {
 		it.serving = *it.pending
+		it.dropWritten()
 	}
 	it.pending = nil
 	if it.guardState != nil {
@@ -111,6 +124,22 @@ func (e *Engine) abandon(it *item, err error) {
 	if publishing {
 		e.endPublishing(it, err)
 	}
+}
+
+// entry is what the sink is given.
+func (s *served) entry(content []byte) Entry {
+	return Entry{Content: content, ModTime: s.ModTime, Version: s.Version, ZKPath: s.ZKPath, Order: s.Order}
+}
+
+// order is next's place among the versions of a file: its zxid, unless that
+// says nothing because it is another value's, or an ensemble's that has been
+// restored from a backup.
+func order(before, next *served) int64 {
+	known := !before.isZero() && !before.isUnknown()
+	if known && (before.ZKPath != next.ZKPath || before.Prefix != next.Prefix || next.Zxid < before.Zxid) {
+		return 0
+	}
+	return next.Zxid
 }
 
 // modTime is the time that stat shows for next: the version's own, but the

@@ -111,11 +111,15 @@ func (it *item) record() (record, bool) {
 		r.Version, r.Content, r.Zxid = string(it.version), it.text(), it.zxid
 		return r, it.version != ""
 	}
+	next := it.pending
+	if next == nil && it.written != nil {
+		next = &it.written.served
+	}
 	switch {
-	case it.pending != nil && it.serving.isZero():
-		r.File = newFileRecord(it.pending)
-	case it.pending != nil:
-		r.File, r.Prev = newFileRecord(it.pending), newFileRecord(&it.serving)
+	case next != nil && it.serving.isZero():
+		r.File = newFileRecord(next)
+	case next != nil:
+		r.File, r.Prev = newFileRecord(next), newFileRecord(&it.serving)
 	case it.serving.isZero():
 		return r, false
 	default:

@@ -120,7 +120,7 @@ func (e *Engine) restoreFile(r record) bool {
 	if t == metaconfig.Serverset {
 		it.restoreGuard(content, r.Held)
 	}
-	e.cfg.Sink.Adopt(t, r.Name, Entry{Content: content, ModTime: serving.ModTime, Version: serving.Version, ZKPath: serving.ZKPath})
+	e.cfg.Sink.Adopt(t, r.Name, serving.entry(content))
 	e.showStatus(it)
 	return true
 }

@@ -144,6 +144,10 @@ func (e *Engine) unwant(it *item) {
 
 // retire takes away what nothing asks for any more.
 func (e *Engine) retire(it *item) error {
+	if it.key.isFile() {
+		it.sinking.Lock()
+		defer it.sinking.Unlock()
+	}
 	adopted, ok := e.beginRetiring(it)
 	switch {
 	case !ok:
@@ -208,7 +212,7 @@ func (e *Engine) endRetiring(it *item) bool {
 func (it *item) forgetServed() {
 	// A server that lags behind must not bring back what has been taken away.
 	it.zxid = max(it.zxid, it.serving.Zxid+1)
-	it.serving, it.pending = served{}, nil
+	it.serving, it.pending, it.written = served{}, nil, nil
 	if it.guardState != nil {
 		it.guardState = &guardState{}
 	}

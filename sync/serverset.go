@@ -50,7 +50,7 @@ func (e *Engine) syncServerset(ctx context.Context, it *item) error {
 		}
 		return err
 	}
-	if failure := e.publish(it, content, served{
+	if failure := e.publish(it, &now.serving, content, served{
 		Version: strconv.FormatInt(stat.Pzxid, 10), Zxid: stat.Pzxid, ZnodeVersion: stat.Version,
 		ZKPath: path, ModTime: laterThan(now.serving.ModTime),
 	}); failure != nil {

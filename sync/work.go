@@ -117,7 +117,7 @@ func (e *Engine) begin(k key, s *slot) (*item, beginning) {
 	if it == nil {
 		return nil, beginning{}
 	}
-	if it.wanted && !e.connected {
+	if it.wanted && !e.connected && !it.hasWritten() {
 		it.parked = true
 		return nil, beginning{}
 	}

@@ -60,6 +60,7 @@ func (f *devFleet) start(ctx context.Context, options *devOptions) error {
 		StateDir:     f.path("state"),
 		Mode:         options.mode,
 		AdminAddr:    "127.0.0.1:0",
+		WriteTimeout: defaultWriteTimeout,
 		MaxContent:   store.DefaultMaxContent,
 	}
 	return f.fill(ctx)

@@ -80,7 +80,7 @@ func (h *holder) open(ctx context.Context, stored map[string]*os.File) error {
 		{configVolume, h.options.ConfigDir, "kingpin-config"},
 		{serversetVolume, h.options.ServersetDir, "kingpin-serverset"},
 	} {
-		config := kpfs.HoldingConfig{Dir: v.dir, FSName: v.fsName, Logger: h.log}
+		config := kpfs.HoldingConfig{Dir: v.dir, FSName: v.fsName, Writable: v.name == configVolume, Logger: h.log}
 		held := &held{
 			name: v.name, dir: v.dir, log: h.log, wanted: h.options.Mode != kpfs.Plain,
 			retries: backoff{least: defaultPace().backoff[0], most: defaultPace().backoff[1]},

@@ -25,11 +25,13 @@ type monitorOptions struct {
 	ServersetDir  string       `json:"serverset_dir"`
 	StateDir      string       `json:"state_dir"`
 	Mode          kpfs.Mode    `json:"mode"`
+	Writers       writers      `json:"writers"`
 	AdminAddr     string       `json:"-"` // the holder listens
 	adminPort     uint16
 	Resync        time.Duration `json:"resync"`
 	SessionSpread time.Duration `json:"session_spread"`
 	ServersetHold time.Duration `json:"serverset_hold"`
+	WriteTimeout  time.Duration `json:"write_timeout"`
 	MaxContent    byteSize      `json:"max_content"`
 }
 
@@ -41,6 +43,8 @@ func (o *monitorOptions) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.StateDir, "state-dir", "/var/lib/kingpin", "what is known of the last good contents; survives everything")
 	o.Mode = kpfs.Auto
 	flags.Var(&o.Mode, "mode", "fuse: mounts; plain: files replaced atomically; auto: fuse, or plain with a warning that says why not fuse")
+	flags.Var(&o.Writers, "writers", "who, beside root, may write through the mount of the configs: a `GROUP`, by name or number")
+	flags.DurationVar(&o.WriteTimeout, "write-timeout", defaultWriteTimeout, "how long a write through the mount may take, until it fails")
 	flags.StringVar(&o.AdminAddr, "admin-addr", defaultAdminAddr, "`HOST:PORT` where health checks, status and metrics are answered")
 	flags.Uint16VarP(&o.adminPort, "port", "p", 0, "the port alone of --admin-addr")
 	flags.DurationVar(&o.Resync, "resync", 30*time.Minute, "read everything again this often, give or take a tenth")
@@ -48,7 +52,7 @@ func (o *monitorOptions) addFlags(flags *pflag.FlagSet) {
 	flags.DurationVar(&o.ServersetHold, "serverset-hold", 5*time.Minute, "how long a suspicious shrink of a serverset is held back")
 	o.MaxContent = store.DefaultMaxContent
 	flags.Var(&o.MaxContent, "max-content", "refuse contents over this `SIZE`")
-	bindEnvironment(flags, "dependency", "config-dir", "serverset-dir", "state-dir", "mode", "admin-addr", "resync", "serverset-hold", "max-content")
+	bindEnvironment(flags, "dependency", "config-dir", "serverset-dir", "state-dir", "mode", "writers", "write-timeout", "admin-addr", "resync", "serverset-hold", "max-content")
 	declareAlternatives(flags, "admin-addr", "port")
 }
 
@@ -65,6 +69,11 @@ It serves what it served last at once, and then what ZooKeeper and S3 say. When
 all is read it prints "ready mode=... configs=N serversets=M" and tells systemd.
 It goes on serving while either is away. What this machine gets is said by its
 dependency: see "kingpin dependency --help". How it stands: "kingpin status".
+
+Through the mount of the configs root can publish, and the group of --writers:
+"echo 50 > /var/config/decider/new_feed" sets a decider for the fleet, and what
+is written to a config's file becomes its next version. What the rules refuse is
+an error of the program that writes, and changes nothing.
 
 SIGTERM unmounts and ends it. SIGHUP reads everything again now.`,
 		Example: `  kingpin monitor -d web.dep -z /etc/kingpin/zookeepers -b fleet-config
@@ -102,7 +111,7 @@ func (o *monitorOptions) check(portGiven bool) error {
 	for _, d := range []struct {
 		flag  string
 		value time.Duration
-	}{{"resync", o.Resync}, {"session-spread", o.SessionSpread}, {"serverset-hold", o.ServersetHold}} {
+	}{{"resync", o.Resync}, {"session-spread", o.SessionSpread}, {"serverset-hold", o.ServersetHold}, {"write-timeout", o.WriteTimeout}} {
 		if d.value <= 0 {
 			return usagef("--%s %v: want a time above 0, as 90s, 30m or 24h", d.flag, d.value)
 		}

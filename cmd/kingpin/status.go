@@ -61,8 +61,13 @@ func printStatus(out io.Writer, s *admin.Status, all bool, now time.Time) error 
 	if !s.ZooKeeper.Connected {
 		zookeeper = "not connected: " + s.ZooKeeper.Error
 	}
+	writers := s.Writers
+	if writers == "" {
+		writers = "nobody through the files: plain ones are read-only, use kingpin decider and kingpin config"
+	}
 	summary := [][2]string{
 		{"mode", mode},
+		{"writers", writers},
 		{"ready", yesNo(s.Ready)},
 		{"healthy", yesNo(s.Healthy)},
 		{"zookeeper", zookeeper},
@@ -70,6 +75,9 @@ func printStatus(out io.Writer, s *admin.Status, all bool, now time.Time) error 
 		{"serversets", countStates(s.Serversets) + " in " + s.ServersetDir},
 		{"monitor", fmt.Sprintf("version %s, pid %d, up %v", s.HolderVersion, s.HolderPID, age(now, &s.StartedAt))},
 		{"worker", describeWorker(s, now)},
+	}
+	if s.Mended != nil {
+		summary = append(summary, [2]string{"mended", fmt.Sprintf("%d plain files that somebody changed by hand, the last %s, %s", s.Mended.Times, s.Mended.Name, ago(now, &s.Mended.At))})
 	}
 	if s.Problem != "" {
 		summary = append(summary, [2]string{"problem", s.Problem})

@@ -22,12 +22,16 @@ const deciderConfig = "config.manageddata.admin.decider"
 // deciderDir is the directory beside the configs that has a file for each.
 const deciderDir = "decider"
 
-// deciderFiles keeps the files of the deciders in step with their config.
+// deciderFiles keeps the files of the deciders in step with their config. Its
+// methods but setStatus and warning are called one at a time.
 type deciderFiles struct {
 	volume *kpfs.Volume
 	log    *slog.Logger
 
-	mu      sync.Mutex      // guards the rest
+	// mu guards the rest. It isn't held while the volume is changed: that waits for
+	// whoever renames a file in the directory, who may wait for the engine, which
+	// is locked while it sets a status.
+	mu      sync.Mutex
 	names   map[string]bool // of the files that there are, relative to the volume
 	problem string          // what is wrong with the config; "" if nothing is
 }
@@ -45,23 +49,21 @@ func (d *deciderFiles) publish(e kpsync.Entry) error {
 	if err != nil {
 		return nil
 	}
-	wanted := map[string]bool{}
+	served, wanted := d.served(), map[string]bool{}
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		file := deciderDir + "/" + name
 		wanted[file] = true
 		errs = append(errs, d.publishOne(file, kpfs.Entry{
-			Content: []byte(managed.RenderDeciderValue(values[name])), ModTime: e.ModTime, Version: e.Version, ZKPath: e.ZKPath,
+			Content: []byte(managed.RenderDeciderValue(values[name])), ModTime: e.ModTime, Version: e.Version, ZKPath: e.ZKPath, Order: e.Order,
 		}))
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	for _, bad := range skipped {
-		if file := deciderDir + "/" + bad.Name; d.names[file] {
+		if file := deciderDir + "/" + bad.Name; served[file] {
 			wanted[file] = true // with the last good value
 		}
 	}
-	for file := range d.names {
+	for file := range served {
 		if wanted[file] {
 			continue
 		}
@@ -70,8 +72,20 @@ func (d *deciderFiles) publish(e kpsync.Entry) error {
 			errs = append(errs, err)
 		}
 	}
-	d.names = wanted
+	d.setServed(wanted)
 	return errors.Join(errs...)
+}
+
+func (d *deciderFiles) served() map[string]bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return maps.Clone(d.names)
+}
+
+func (d *deciderFiles) setServed(names map[string]bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.names = names
 }
 
 // complain says what is wrong with the config, if that is news, and keeps it for
@@ -123,7 +137,7 @@ func (d *deciderFiles) adopt(e kpsync.Entry) error {
 		content, modTime, readErr := d.volume.ReadLast(file)
 		switch {
 		case readErr == nil && (err != nil || bad[file] || wanted && string(content) == managed.RenderDeciderValue(value)):
-			d.keep(file, kpfs.Entry{Content: content, ModTime: modTime, Version: e.Version, ZKPath: e.ZKPath})
+			d.keep(file, kpfs.Entry{Content: content, ModTime: modTime, Version: e.Version, ZKPath: e.ZKPath, Order: e.Order})
 		case !wanted:
 			errs = append(errs, d.volume.Remove(file))
 		}
@@ -154,13 +168,13 @@ func (d *deciderFiles) publishOne(file string, e kpfs.Entry) error {
 }
 
 func (d *deciderFiles) remove() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for file := range d.names {
+	served := d.served()
+	defer func() { d.setServed(served) }()
+	for file := range served {
 		if err := d.volume.Remove(file); err != nil {
 			return err
 		}
-		delete(d.names, file)
+		delete(served, file)
 	}
 	return nil
 }

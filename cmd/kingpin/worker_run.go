@@ -29,6 +29,7 @@ type worker struct {
 
 	configs    *served
 	serversets *served
+	writer     *configWriter
 	listener   net.Listener
 	sink       *fileSink
 	zk         *zkconn.Conn
@@ -79,8 +80,11 @@ func (w *worker) volumes() []*served { return []*served{w.configs, w.serversets}
 func (w *worker) openVolumes(ctx context.Context) error {
 	w.configs = &served{dir: w.options.ConfigDir}
 	w.serversets = &served{dir: w.options.ServersetDir}
+	w.writer = newConfigWriter(w.options.ConfigDir, w.options.WriteTimeout, w.log)
+	configs := w.options.Writers.config()
+	configs.Subdirs, configs.Writer, configs.MaxContent = []string{deciderDir}, w.writer, int64(w.options.MaxContent)
 	return errors.Join(
-		w.openVolume(ctx, w.configs, configVolume, kpfs.Config{Subdirs: []string{deciderDir}}),
+		w.openVolume(ctx, w.configs, configVolume, configs),
 		w.openVolume(ctx, w.serversets, serversetVolume, kpfs.Config{}),
 	)
 }
@@ -191,9 +195,25 @@ func (w *worker) connect(ctx context.Context) error {
 		ServersetHold: w.options.ServersetHold,
 		Logger:        w.log,
 	})
-	w.admin = admin.New(admin.Config{Engine: w.engine, Describe: w.describe, Kill: w.link.kill, Logger: w.log})
 	w.engine.Restore()
+	w.writer.start(writerParts{
+		engine:    w.engine,
+		values:    store.New(w.zk, markedBlobs{w.s3}, store.Options{MaxContent: int64(w.options.MaxContent)}),
+		served:    w.configs.Get,
+		zookeeper: w.zookeeper,
+	})
+	w.admin = admin.New(admin.Config{Engine: w.engine, Describe: w.describe, Kill: w.link.kill, Logger: w.log})
 	return nil
+}
+
+// zookeeper says whether there is a session, and, if it is known that there can't
+// be one now, why.
+func (w *worker) zookeeper() (connected bool, away error) {
+	status := w.zk.Status()
+	if status.LastError != "" {
+		away = errors.New(status.LastError)
+	}
+	return status.Connected, away
 }
 
 func (w *worker) disconnect() {

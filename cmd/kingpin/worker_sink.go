@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -87,7 +88,7 @@ func (s *fileSink) Publish(t metaconfig.Type, name string, e kpsync.Entry) error
 	if s.worked != nil {
 		defer s.worked()
 	}
-	if err := s.volume(t).Publish(name, newEntry(e)); errors.Is(err, kpfs.ErrName) {
+	if err := s.publish(s.volume(t), name, newEntry(e)); errors.Is(err, kpfs.ErrName) {
 		return &store.Error{Op: "serving", Subject: name, Kind: store.Invalid, Err: err}
 	} else if err != nil {
 		return err
@@ -96,6 +97,15 @@ func (s *fileSink) Publish(t metaconfig.Type, name string, e kpsync.Entry) error
 		return s.deciders.publish(e)
 	}
 	return nil
+}
+
+// publish does nothing if the very version is served already, as one is that was
+// written through the mount.
+func (s *fileSink) publish(v *kpfs.Volume, name string, e kpfs.Entry) error {
+	if old, _, ok := v.Get(name); ok && e.Order != 0 && old.Order == e.Order && old.Version == e.Version && old.ModTime.Equal(e.ModTime) && bytes.Equal(old.Content, e.Content) {
+		return nil
+	}
+	return v.Publish(name, e)
 }
 
 // Remove implements kpsync.Sink.
@@ -131,5 +141,5 @@ func (s *fileSink) Flush() error {
 }
 
 func newEntry(e kpsync.Entry) kpfs.Entry {
-	return kpfs.Entry{Content: e.Content, ModTime: e.ModTime, Version: e.Version, ZKPath: e.ZKPath}
+	return kpfs.Entry{Content: e.Content, ModTime: e.ModTime, Version: e.Version, ZKPath: e.ZKPath, Order: e.Order}
 }

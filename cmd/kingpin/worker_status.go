@@ -67,12 +67,16 @@ func (w *worker) describe() admin.Status {
 		StartedAt: holder.StartedAt, WorkerStarted: &w.started, Restarts: holder.Restarts, LastExit: holder.LastExit,
 		ConfigDir: w.options.ConfigDir, ServersetDir: w.options.ServersetDir,
 		ZooKeeper:    admin.ZooKeeperStatus{Connected: zk.Connected, Session: zk.Session, Server: zk.Server, Error: zk.LastError},
-		FUSERequests: map[string]int64{},
+		FUSERequests: map[string]int64{}, Writes: w.writer.counts(),
+	}
+	if mode, _ := w.configs.Face(); mode == kpfs.FUSE {
+		status.Writers = w.options.Writers.describe()
 	}
 	for _, volume := range w.volumes() {
 		for operation, n := range volume.Requests() {
 			status.FUSERequests[operation] += int64(n)
 		}
+		status.Mended = addMended(status.Mended, volume.Mended())
 		if err := volume.CopyErr(); err != nil {
 			status.Warnings = append(status.Warnings, err.Error())
 		}
@@ -85,4 +89,19 @@ func (w *worker) describe() admin.Status {
 		status.Warnings = append(status.Warnings, warning)
 	}
 	return status
+}
+
+// addMended adds up what was mended in the volumes.
+func addMended(all *admin.Mended, more kpfs.Mended) *admin.Mended {
+	if more.Times == 0 {
+		return all
+	}
+	sum := &admin.Mended{Times: int64(more.Times), Name: more.Name, At: more.At}
+	if all != nil {
+		sum.Times += all.Times
+		if all.At.After(sum.At) {
+			sum.Name, sum.At = all.Name, all.At
+		}
+	}
+	return sum
 }

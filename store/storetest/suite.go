@@ -38,6 +38,7 @@ func Store(t *testing.T, open Open) {
 		{"UpdateUnchanged", testUpdateUnchanged},
 		{"UpdateRefused", testUpdateRefused},
 		{"ConcurrentUpdates", testConcurrentUpdates},
+		{"TellsWhatIsPublished", testTellsWhatIsPublished},
 		{"LockHeld", testLockHeld},
 		{"LostLock", testLostLock},
 		{"RemovedMeanwhile", testRemovedMeanwhile},
@@ -308,6 +309,44 @@ func testConcurrentUpdates(t *testing.T, f *fixture) {
 	}
 	wg.Wait()
 	f.wantContent(t, strconv.Itoa(writers*each))
+}
+
+// Whoever publishes learns which version it will be before anybody can read it,
+// and of the pointer's state that orders it among others when it has been.
+func testTellsWhatIsPublished(t *testing.T, f *fixture) {
+	f.create(t)
+	var told []store.Value
+	w := store.Write{Author: "me", Publishing: func(v store.Version, content []byte) {
+		if now, _, err := f.store.Pointer(f.ctx, f.ref); err != nil || now == v {
+			t.Errorf("the pointer names %q, %v already", now, err)
+		}
+		told = append(told, store.Value{Version: v, Content: content})
+	}}
+	put, err := f.store.Put(f.ctx, f.ref, []byte("one"), w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	updated, err := f.store.Update(f.ctx, f.ref, w, func(store.Value) ([]byte, error) { return []byte("two"), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	unchanged, err := f.store.Update(f.ctx, f.ref, w, func(old store.Value) ([]byte, error) { return old.Content, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	never := store.Version("1.0")
+	w.Expect = &never
+	_, err = f.store.Put(f.ctx, f.ref, []byte("three"), w)
+	wantKind(t, err, store.Conflict)
+	for i, value := range []store.Value{put, updated} {
+		if len(told) != 2 || told[i].Version != value.Version || string(told[i].Content) != string(value.Content) {
+			t.Errorf("told of %+v; published were %+v and %+v", told, put, updated)
+		}
+	}
+	now := f.wantContent(t, "two")
+	if updated.Stat != now.Stat || unchanged.Stat != now.Stat || put.Stat.Version != 1 || now.Stat.Version != 2 || now.Stat.Mzxid <= put.Stat.Mzxid {
+		t.Errorf("the pointer was %+v, %+v and %+v, and is %+v", put.Stat, updated.Stat, unchanged.Stat, now.Stat)
+	}
 }
 
 func testLockHeld(t *testing.T, f *fixture) {

@@ -1,0 +1,91 @@
+package fs
+
+import (
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// processOf returns the process that a thread belongs to, or the thread's own id
+// if that can't be seen from here.
+func processOf(thread uint32) uint32 {
+	status, err := os.ReadFile("/proc/" + strconv.FormatUint(uint64(thread), 10) + "/status")
+	if err != nil {
+		return thread
+	}
+	for line := range strings.Lines(string(status)) {
+		if id, ok := strings.CutPrefix(line, "Tgid:"); ok {
+			if pid, err := strconv.ParseUint(strings.TrimSpace(id), 10, 32); err == nil {
+				return uint32(pid)
+			}
+		}
+	}
+	return thread
+}
+
+// commandOf returns the name of the command that a thread runs; "" if it can't be
+// seen from here.
+func commandOf(thread uint32) string {
+	name, err := os.ReadFile("/proc/" + strconv.FormatUint(uint64(thread), 10) + "/comm")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(name))
+}
+
+// replacers are commands that create the file that they write exclusively, under
+// its final name, having removed what was there before. Nothing else tells them
+// from one that means to remove a file, or to make a temporary one.
+var replacers = []string{"mv", "install", "ginstall", "cp", "gcp", "gmv"}
+
+func isReplacer(thread uint32) bool { return slices.Contains(replacers, commandOf(thread)) }
+
+// call is a system call that a thread is in.
+type call struct {
+	number int
+	size   uint64 // its third argument, which of a write is how many bytes
+}
+
+// callOf returns the system call that a thread is in; ok is false if it can't be
+// seen from here.
+func callOf(thread uint32) (c call, ok bool) {
+	text, err := os.ReadFile("/proc/" + strconv.FormatUint(uint64(thread), 10) + "/syscall")
+	if err != nil {
+		return call{}, false
+	}
+	return parseCall(string(text))
+}
+
+// parseCall parses what proc_pid_syscall(5) describes: the call's number and its
+// six arguments, in hexadecimal.
+func parseCall(text string) (c call, ok bool) {
+	fields := strings.Fields(text)
+	if len(fields) < 7 {
+		return call{}, false
+	}
+	number, err := strconv.Atoi(fields[0])
+	if err != nil {
+		return call{}, false
+	}
+	size, err := strconv.ParseUint(strings.TrimPrefix(fields[3], "0x"), 16, 64)
+	return call{number: number, size: size}, err == nil
+}
+
+// harmless are calls before which the kernel asks for a file's capabilities as well,
+// or which do so themselves, and that don't change an open file's content.
+var harmless = append([]int{
+	unix.SYS_OPENAT, unix.SYS_OPENAT2, unix.SYS_TRUNCATE, unix.SYS_FCHOWN, unix.SYS_FCHOWNAT,
+	unix.SYS_GETXATTR, unix.SYS_LGETXATTR, unix.SYS_FGETXATTR,
+}, legacyCalls...)
+
+// writesInPlace reports whether a call can change an open file's content. One
+// that isn't known may.
+func (c call) writesInPlace() bool { return !slices.Contains(harmless, c.number) }
+
+// written returns how many bytes a call is to write in all, if it tells.
+func (c call) written() (n uint64, ok bool) {
+	return c.size, c.number == unix.SYS_WRITE || c.number == unix.SYS_PWRITE64
+}

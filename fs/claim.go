@@ -1,0 +1,330 @@
+package fs
+
+import (
+	"bytes"
+	"encoding/binary"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+)
+
+const (
+	// claimPatience is how long somebody who writes to an open file waits for
+	// others who read the same version.
+	claimPatience = 2 * time.Second
+	// readersPoll is how often they are looked for meanwhile.
+	readersPoll = 20 * time.Millisecond
+	// refusedFor is how long a refusal holds for the thread that was refused, which
+	// the kernel has ask twice.
+	refusedFor = time.Second
+	// restPoll is how often one looks whether a file that is being rewritten is
+	// open still.
+	restPoll = 50 * time.Millisecond
+)
+
+// attrCapability is the extended attribute that the kernel asks for, and with no
+// room for an answer, before it changes the content of an open file.
+const attrCapability = "security.capability"
+
+// asksBeforeWrite reports whether a GETXATTR is what comes before a write.
+func asksBeforeWrite(request []byte) bool {
+	const in = 8 // the size of struct fuse_getxattr_in, of which the first field is the room
+	if len(request) < requestHeader+in || binary.NativeEndian.Uint32(request[requestHeader:]) != 0 {
+		return false
+	}
+	name, _, _ := bytes.Cut(request[requestHeader+in:], []byte{0})
+	return string(name) == attrCapability
+}
+
+// claims are what is known of those who write to open files.
+type claims struct {
+	one sync.Mutex // held by the one that is being made
+
+	mu      sync.Mutex // guards refused
+	refused map[threadOf]refused
+}
+
+type threadOf struct {
+	thread uint32
+	id     uint64
+}
+
+type refused struct {
+	errno syscall.Errno
+	at    time.Time
+}
+
+// refuse notes what a thread is to be told when it writes to a file.
+func (c *claims) refuse(key threadOf, errno syscall.Errno) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.refused == nil {
+		c.refused = map[threadOf]refused{}
+	}
+	for k, r := range c.refused {
+		if time.Since(r.at) > refusedFor {
+			delete(c.refused, k)
+		}
+	}
+	c.refused[key] = refused{errno, time.Now()}
+}
+
+// refusal returns what a thread that writes to a file has been told; 0 if
+// nothing.
+func (c *claims) refusal(key threadOf) syscall.Errno {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r := c.refused[key]; time.Since(r.at) <= refusedFor {
+		return r.errno
+	}
+	return 0
+}
+
+// GetXAttr implements fuse.RawFileSystem.
+//
+// Of an open file's opening the kernel tells nothing, and what is written to it is
+// in the page cache, which all readers of the version share, before it is told of
+// here. But before that the kernel asks for a file's capabilities, which it would
+// take away, with the file locked and nothing changed. If there are any, it has
+// them removed; if that fails, the write does.
+func (f *writableFace) GetXAttr(cancel cancelled, h *fuse.InHeader, name string, dest []byte) (uint32, fuse.Status) {
+	if name != attrCapability || len(dest) > 0 {
+		return f.fuseFace.GetXAttr(cancel, h, name, dest)
+	}
+	if errno := f.w.claim(h); errno != 0 {
+		f.w.claims.refuse(threadOf{h.Pid, h.NodeId}, errno)
+		return 1, fuse.ERANGE
+	}
+	return 0, fuse.ENOTSUP
+}
+
+// RemoveXAttr implements fuse.RawFileSystem. See GetXAttr.
+func (f *writableFace) RemoveXAttr(_ cancelled, h *fuse.InHeader, name string) fuse.Status {
+	if name == attrCapability {
+		if errno := f.w.claims.refusal(threadOf{h.Pid, h.NodeId}); errno != 0 {
+			return status(errno)
+		}
+	}
+	return fuse.ENOTSUP
+}
+
+// SetXAttr implements fuse.RawFileSystem.
+func (f *writableFace) SetXAttr(cancelled, *fuse.SetXAttrIn, string, []byte) fuse.Status {
+	return fuse.ENOTSUP
+}
+
+// claim makes the version that a thread is about to write to the thread's own: its
+// name gets another inode with the same content, and nobody else must have it
+// open. It returns why that can't be.
+func (w *writes) claim(h *fuse.InHeader) syscall.Errno {
+	v := w.v.tree.version(h.NodeId)
+	if v == nil || w.files.get(h.NodeId) != nil {
+		return 0 // it is the writer's own, or a directory
+	}
+	if c, ok := callOf(h.Pid); ok && !c.writesInPlace() {
+		return 0
+	}
+	if errno := w.claims.refusal(threadOf{h.Pid, h.NodeId}); errno != 0 {
+		return errno
+	}
+	d, name := w.v.tree.nameOf(v)
+	if errno := w.accepts(d, name); errno != 0 {
+		return errno
+	}
+	w.claims.one.Lock()
+	defer w.claims.one.Unlock()
+	if w.files.get(h.NodeId) != nil {
+		return 0
+	}
+	if errno := w.part(d, name, v); errno != 0 {
+		return errno
+	}
+	if errno := w.awaitReaders(v.id); errno != 0 {
+		return errno
+	}
+	return w.takeOver(d, name, v)
+}
+
+// part puts another inode with the same content under the name that a version
+// is the current one of.
+func (w *writes) part(d *directory, name string, v *version) syscall.Errno {
+	full := joinName(d.name, name)
+	// Whoever has the name's lock may be waiting for the lock of the version's
+	// inode, which the kernel holds for the caller.
+	sub, base, done, err := w.v.enterWithin(full, claimPatience)
+	if err != nil {
+		return syscall.EBUSY
+	}
+	defer done()
+	if w.v.tree.versionOf(d, name) != v {
+		return syscall.ESTALE // it has changed since it was opened
+	}
+	e, _, ok := w.v.tree.get(d, name)
+	if !ok {
+		return syscall.EIO
+	}
+	next, err := w.v.tree.stage(d, name, e)
+	if err != nil {
+		return syscall.ENOSPC
+	}
+	w.v.replace(sub, base, next)
+	return 0
+}
+
+// awaitReaders returns when nobody has a version open for reading alone.
+func (w *writes) awaitReaders(id uint64) syscall.Errno {
+	deadline := time.NewTimer(claimPatience)
+	defer deadline.Stop()
+	again := time.NewTicker(readersPoll)
+	defer again.Stop()
+	for {
+		u, err := usersOf(w.v.ledger.header.device, id)
+		switch {
+		case err != nil:
+			w.log.Debug("a write was refused, because one can't tell who reads the file", "error", err)
+			return syscall.EBUSY
+		case u.readers == 0:
+			return 0
+		}
+		select {
+		case <-again.C:
+		case <-deadline.C:
+			return syscall.EBUSY
+		case <-w.ctx.Done():
+			return syscall.EBUSY
+		}
+	}
+}
+
+// takeOver makes a version that nobody reads a scratch.
+func (w *writes) takeOver(d *directory, name string, v *version) syscall.Errno {
+	content, err := w.v.tree.content(v)
+	if err != nil {
+		return syscall.EIO
+	}
+	s := w.newScratch(inPlace, d, name, v.id)
+	s.base, s.modTime = v.version, v.modTime
+	if errno := s.replace(content); errno != 0 {
+		return errno
+	}
+	// The kernel's references are those that it has to the version.
+	if errno := w.files.add(s, w.v.tree.references(v), false); errno != 0 {
+		s.drop()
+		return errno
+	}
+	return 0
+}
+
+// strayWrite is what happens to a write to a file that nobody has claimed. Only a
+// mapping brings it, whose pages every reader of the version has seen by then: the
+// name gets another inode, with the content as it was.
+func (w *writes) strayWrite(in *fuse.WriteIn) syscall.Errno {
+	v := w.v.tree.version(in.NodeId)
+	if v == nil || in.WriteFlags&fuse.WRITE_CACHE == 0 {
+		return syscall.ESTALE
+	}
+	d, name := w.v.tree.nameOf(v)
+	w.later.Go(func() {
+		if w.part(d, name, v) == 0 {
+			w.log.Error("somebody has changed a file that is mapped, which others may have seen; it is as it was, and nothing is published",
+				"name", joinName(d.name, name))
+		}
+	})
+	return syscall.EPERM
+}
+
+// truncate changes the size of a file of the volume's session that is open.
+func (w *writes) truncate(s *scratch, size uint64, h *fuse.InHeader) syscall.Errno {
+	if size > uint64(w.limit) {
+		return syscall.EFBIG
+	}
+	s.publishing.Lock()
+	defer s.publishing.Unlock()
+	d, name := s.place()
+	s.mu.Lock()
+	if s.gone {
+		s.mu.Unlock()
+		return syscall.ESTALE
+	}
+	if s.kind != inPlace || size == 0 && commandOf(h.Pid) != "truncate" {
+		defer s.mu.Unlock()
+		if errno := s.resize(int64(size), w.limit); errno != 0 {
+			return errno
+		}
+		w.rewrite(s, d, name)
+		return 0
+	}
+	// Who cuts a file short does it for good.
+	next := make([]byte, size)
+	copy(next, s.content)
+	base := s.base
+	s.mu.Unlock()
+	return w.publish(s, d, name, next, base, h)
+}
+
+// rewrite notes that a file's content is being replaced from its beginning, which
+// those who cut it to nothing are about to do. mu of s must be held.
+func (w *writes) rewrite(s *scratch, d *directory, name string) {
+	s.modTime = time.Now()
+	if s.kind != inPlace || s.rewriting || w.writer.AtOnce(joinName(d.name, name)) {
+		return
+	}
+	s.rewriting, s.written = true, true
+	w.later.Go(func() { w.awaitRest(s) })
+}
+
+// awaitRest publishes a file that is being rewritten when nobody has it open for
+// writing any more. Whoever wrote it can't be told of an error by then.
+func (w *writes) awaitRest(s *scratch) {
+	again := time.NewTicker(restPoll)
+	defer again.Stop()
+	for {
+		select {
+		case <-w.ctx.Done():
+			return
+		case <-again.C:
+		}
+		if !s.isRewriting() {
+			return
+		}
+		if u, err := usersOf(w.v.ledger.header.device, s.id); err == nil && u.writers > 0 {
+			continue
+		}
+		d, name := s.place()
+		if errno := w.finish(s, &fuse.InHeader{}); errno != 0 {
+			w.log.Warn("what was written to an open file is not published", "name", joinName(d.name, name), "error", errno)
+		}
+		return
+	}
+}
+
+func (s *scratch) isRewriting() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rewriting
+}
+
+// finish publishes what has been written to an open file and isn't published yet,
+// if it is one to be published.
+func (w *writes) finish(s *scratch, h *fuse.InHeader) syscall.Errno {
+	s.publishing.Lock()
+	defer s.publishing.Unlock()
+	d, name := s.place()
+	s.mu.Lock()
+	content, base, due := s.content, s.base, s.written && s.kind != temporary && !s.gone
+	s.rewriting = false
+	s.mu.Unlock()
+	if !due {
+		return 0
+	}
+	return w.publish(s, d, name, content, base, h)
+}
+
+// references returns how many references to a version the kernel holds.
+func (t *tree) references(v *version) uint64 {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.lookups(v)
+}
