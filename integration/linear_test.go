@@ -23,8 +23,10 @@ const (
 	manyEntries  = 1000 // to be added to the list, and acknowledged
 	manyDeciders = 500  // to be set, and acknowledged
 	manyWriters  = 16
-	// rivals are deciders that everybody sets again and again.
+	// rivals are deciders that everybody sets again and again; rival begins their
+	// names.
 	rivals        = 4
+	rival         = "rival_"
 	rivalSettings = 6 // by each writer
 	// calm is how many writes end between two failures.
 	calm = 10
@@ -52,10 +54,12 @@ func TestNoAcknowledgedWriteIsLost(t *testing.T) {
 	r := newRecord()
 	writers := make([]writer, manyWriters)
 	for i := range writers {
-		way := network.route(f, i)
-		if i%2 == 0 {
+		switch way := network.route(f, i); {
+		case i%4 == 0:
+			writers[i] = m.startMountProgram()
+		case i%8 < 4:
 			writers[i] = &commander{f, way}
-		} else {
+		default:
 			writers[i] = f.startProgram(way)
 		}
 	}
@@ -197,7 +201,7 @@ func (w *work) do() error {
 			err = w.set(w.name("decider"), w.rand.IntN(managed.MaxDecider+1), &w.deciders)
 		default:
 			// Nobody else sets that value.
-			err = w.set(fmt.Sprintf("rival_%d", w.rand.IntN(rivals)), w.id+manyWriters*(w.rivals-1), &w.rivals)
+			err = w.set(fmt.Sprintf("%s%d", rival, w.rand.IntN(rivals)), w.id+manyWriters*(w.rivals-1), &w.rivals)
 		}
 		if err != nil {
 			return fmt.Errorf("writer %d (%T): %w", w.id, w.w, err)
@@ -382,7 +386,7 @@ func (r *record) readFiles(t testing.TB, m *monitor, over <-chan struct{}) {
 		}
 		longest = len(entries)
 		read(r, &r.lists, listReading{span: r.until(0), entries: entries})
-		name := fmt.Sprintf("rival_%d", longest%rivals)
+		name := fmt.Sprintf("%s%d", rival, longest%rivals)
 		text, err := readFile(m.config("decider/" + name))
 		if errors.Is(err, os.ErrNotExist) {
 			continue

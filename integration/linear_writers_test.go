@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -151,6 +152,47 @@ func (p pythonProgram) set(string, int) (outcome, error) {
 }
 
 func (pythonProgram) pace() int { return 8 }
+
+// mountProgram writes through the mount of a monitor: testdata/mount_writer.py.
+type mountProgram struct{ *pythonScript }
+
+func (m *monitor) startMountProgram() mountProgram {
+	m.t.Helper()
+	needProgram(m.t, "bash")
+	return mountProgram{startPythonScript(m.t, "testdata/mount_writer.py", m.config(""))}
+}
+
+func (m mountProgram) add(entries []string) (outcome, error) {
+	return m.write("add", "config.manageddata."+sharedList, entries)
+}
+
+func (m mountProgram) set(name string, value int) (outcome, error) {
+	return m.write("set", name, value, !strings.HasPrefix(name, rival))
+}
+
+// pace is not that of commands, because whole files are refused if anybody else
+// was faster.
+func (mountProgram) pace() int { return 2 }
+
+// write gives a command. What the errors mean is said in docs/managed-data.md.
+func (m mountProgram) write(command ...any) (outcome, error) {
+	text, err := json.Marshal(command)
+	if err != nil {
+		return outcome{}, err
+	}
+	switch answer, err := m.ask("%s", text); {
+	case err != nil:
+		return outcome{}, err
+	case answer == "done":
+		return outcome{}, nil
+	case slices.Contains([]string{"EBUSY", "EHOSTUNREACH", "EREMOTEIO", "ETIMEDOUT"}, answer):
+		return outcome{answer: refused}, nil
+	case answer == "EIO":
+		return outcome{answer: unknown}, nil
+	default:
+		return outcome{}, fmt.Errorf("%s through the mount: %s", text, answer)
+	}
+}
 
 // The writers are held to what they say: an outcome that can't be told from
 // another would let the checks pass.

@@ -1,11 +1,9 @@
 package integration
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	iofs "io/fs"
 	"os"
 	"os/exec"
@@ -24,81 +22,16 @@ import (
 
 // pythonWriter is testdata/python_writer.py at work, with python3-kazoo and
 // Python's json module.
-type pythonWriter struct {
-	t       testing.TB
-	cmd     *exec.Cmd
-	in      io.Writer
-	answers *bufio.Scanner
-	killed  bool
-}
+type pythonWriter struct{ *pythonScript }
 
 // startPythonWriter starts a Python writer of a list, which lasts as long as the
 // test. S3 must take requests without credentials.
 func (f *fleet) startPythonWriter(zkPath string) *pythonWriter {
 	f.t.Helper()
-	needProgram(f.t, systemPython)
 	if output, err := exec.Command(systemPython, "-c", "import kazoo").CombinedOutput(); err != nil {
 		f.t.Fatalf("run `make deps`, which installs python3-kazoo: %v\n%s", err, output)
 	}
-	cmd := exec.Command(systemPython, "testdata/python_writer.py", f.zkAddr, f.server.endpoint+"/"+f.server.bucket, zkPath)
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		f.t.Fatal(err)
-	}
-	w := &pythonWriter{t: f.t, cmd: cmd, in: in, answers: bufio.NewScanner(out)}
-	f.t.Cleanup(func() {
-		_ = in.Close() // it ends then
-		if err := cmd.Wait(); err != nil && !w.killed || f.t.Failed() {
-			f.t.Errorf("the Python writer ended with %v\n%s", err, &stderr)
-		}
-	})
-	if answer, err := w.answer(); answer != "ready" {
-		f.t.Fatalf("the Python writer says %q, %v", answer, err)
-	}
-	return w
-}
-
-func (w *pythonWriter) answer() (string, error) {
-	if !w.answers.Scan() {
-		return "", fmt.Errorf("the Python writer says nothing more: %w", w.answers.Err())
-	}
-	return w.answers.Text(), nil
-}
-
-// ask gives a command and returns the answer.
-func (w *pythonWriter) ask(format string, args ...any) (string, error) {
-	if _, err := fmt.Fprintf(w.in, format+"\n", args...); err != nil {
-		return "", fmt.Errorf("asking the Python writer: %w", err)
-	}
-	return w.answer()
-}
-
-// do is ask, which must be answered.
-func (w *pythonWriter) do(format string, args ...any) string {
-	w.t.Helper()
-	answer, err := w.ask(format, args...)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return answer
-}
-
-// kill ends the writer where it stands.
-func (w *pythonWriter) kill() {
-	w.t.Helper()
-	w.killed = true
-	if err := w.cmd.Process.Kill(); err != nil {
-		w.t.Error(err)
-	}
+	return &pythonWriter{startPythonScript(f.t, "testdata/python_writer.py", f.zkAddr, f.server.endpoint+"/"+f.server.bucket, zkPath)}
 }
 
 // add appends a value to the list, which must succeed.
