@@ -121,6 +121,9 @@ func TestWrongUsage(t *testing.T) {
 		{[]string{"--config-dir", "--state-dir", "must differ"}, monitorArgs(d, "--state-dir", d.config)},
 		{[]string{"--config-dir", "--state-dir", "must lie apart"}, monitorArgs(d, "--state-dir", d.config+"/x/../state")},
 		{[]string{"--serverset-dir", "--config-dir", "must lie apart"}, monitorArgs(d, "--config-dir", d.serverset+"/config")},
+		{[]string{"--writers", `"no_such_group"`, "/etc/group"}, monitorArgs(d, "--writers", "no_such_group")},
+		{[]string{"--writers", `"-1"`}, monitorArgs(d, "--writers=-1")},
+		{[]string{"--write-timeout", "above 0"}, monitorArgs(d, "--write-timeout=0s")},
 		{[]string{"--max-content", "16MiB"}, monitorArgs(d, "--max-content", "a lot")},
 		{[]string{"--log-level", `"loud"`}, monitorArgs(d, "--log-level", "loud")},
 		{[]string{"--log-format", `"xml"`}, monitorArgs(d, "--log-format", "xml")},
@@ -142,6 +145,7 @@ func TestWrongUsage(t *testing.T) {
 	}
 	wantExit(t, f.tryWith([]string{"KINGPIN_S3_BUCKET="}, "", "config", "get", name), 2, "--s3-bucket", "KINGPIN_S3_BUCKET")
 	wantExit(t, f.tryWith([]string{"KINGPIN_MODE=fast"}, "", "monitor", "-d", boxDep), 2, "KINGPIN_MODE", `"fast"`)
+	wantExit(t, f.tryWith([]string{"KINGPIN_WRITERS=no_such_group"}, "", "monitor", "-d", boxDep), 2, "KINGPIN_WRITERS", `"no_such_group"`)
 	for _, dir := range []string{d.config, d.serverset, d.state} {
 		if _, err := os.Stat(dir); err == nil {
 			t.Errorf("a monitor that must not start made %s", dir)
