@@ -186,12 +186,18 @@ type work struct {
 
 	entries, deciders, rivals int // still to be acknowledged
 	made                      int // names so far
+
+	acknowledged time.Time // when something last was
 }
 
 // do does it, in any order. What wasn't acknowledged is given up, and something
 // else written in its place.
 func (w *work) do() error {
+	w.acknowledged = time.Now()
 	for w.entries+w.deciders+w.rivals > 0 {
+		if time.Since(w.acknowledged) > 2*patience {
+			return fmt.Errorf("writer %d (%T): nothing was acknowledged for %v", w.id, w.w, 2*patience)
+		}
 		batches := (w.entries + w.batch() - 1) / w.batch()
 		var err error
 		switch pick := w.rand.IntN(batches + w.deciders + w.rivals); {
@@ -233,6 +239,7 @@ func (w *work) add() error {
 	wrote(w.r, &w.r.adds, addition{w.r.until(call), o, entries})
 	if o.answer == done {
 		w.entries -= len(entries)
+		w.acknowledged = time.Now()
 	}
 	return nil
 }
@@ -246,6 +253,7 @@ func (w *work) set(name string, value int, left *int) error {
 	wrote(w.r, &w.r.sets, setting{w.r.until(call), o, name, value})
 	if o.answer == done {
 		*left--
+		w.acknowledged = time.Now()
 	}
 	return nil
 }

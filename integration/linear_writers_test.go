@@ -174,7 +174,9 @@ func (m mountProgram) set(name string, value int) (outcome, error) {
 // was faster.
 func (mountProgram) pace() int { return 2 }
 
-// write gives a command. What the errors mean is said in docs/managed-data.md.
+// write gives a command. What the errors mean is said in docs/managed-data.md; for
+// EROFS the kernel has taken the writers' way through the mount away, which comes
+// back.
 func (m mountProgram) write(command ...any) (outcome, error) {
 	text, err := json.Marshal(command)
 	if err != nil {
@@ -185,7 +187,7 @@ func (m mountProgram) write(command ...any) (outcome, error) {
 		return outcome{}, err
 	case answer == "done":
 		return outcome{}, nil
-	case slices.Contains([]string{"EBUSY", "EHOSTUNREACH", "EREMOTEIO", "ETIMEDOUT"}, answer):
+	case slices.Contains([]string{"EBUSY", "EHOSTUNREACH", "EREMOTEIO", "ETIMEDOUT", "EROFS"}, answer):
 		return outcome{answer: refused}, nil
 	case answer == "EIO":
 		return outcome{answer: unknown}, nil

@@ -44,8 +44,9 @@ def add(path, entries):
         except OSError as error:
             if error.errno != errno.ESTALE:
                 raise
-            while read(path) == text:  # this machine has it in a moment
-                time.sleep(0.002)
+            patience = time.monotonic() + 1
+            while read(path) == text and time.monotonic() < patience:
+                time.sleep(0.002)  # this machine has the newer one in a moment
             continue
         now = json.loads(read(path))
         return "done" if all(entry in now for entry in entries) else "unread " + json.dumps(now)
