@@ -62,12 +62,14 @@ func TestWhoCannotWaitIsToldWhoHoldsTheLock(t *testing.T) {
 	holder := f.awaitContenders(1)[0]
 	stored := f.s3.keys("")
 
-	command := f.try("", "list", "add", sharedList, "second", "--timeout", "1s")
-	wantExit(t, command, 3, "conflict", "it is held by", holder, "not done within 1s")
+	// Long enough to have met the lock by then.
+	command := f.start("", "list", "add", sharedList, "second", "--timeout", "3s")
 	p := f.startProgram(route{f.zkAddr, f.server.endpoint})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	_, err := p.list.Add(ctx, store.Write{}, "third")
+	code := command.wait()
+	wantExit(t, result{stderr: command.stderr.String(), code: code}, 3, "conflict", "it is held by", holder, "not done within 3s")
 	if store.KindOf(err) != store.Conflict || !strings.Contains(err.Error(), holder) {
 		t.Errorf("a program that can't wait gets %v, which should name %q", err, holder)
 	}
