@@ -25,11 +25,11 @@ const writersGroup = 54321
 // decider returns the path of a decider's file.
 func (m *monitor) decider(name string) string { return m.config("decider/" + name) }
 
-// sh runs a shell's script, perhaps by a wrapper such as setpriv, and returns what
+// sh runs a script by bash (dash prints "I/O error" whatever the error), perhaps by a wrapper such as setpriv, and returns what
 // it prints, and its exit code.
 func (m *monitor) sh(script string, wrap ...string) (output string, code int) {
 	m.t.Helper()
-	words := append(wrap, "sh", "-c", script)
+	words := append(wrap, "bash", "-c", script)
 	cmd := exec.Command(words[0], words[1:]...)
 	cmd.Dir = m.dirs.config
 	out, err := cmd.CombinedOutput()
@@ -125,7 +125,7 @@ func TestWriteThroughTheMount(t *testing.T) {
 	other.awaitConfig(x, "x1\nline 1\nline 2\nline 3\n")
 	var history []struct{ Author, Comment string }
 	f.runJSON(&history, "config", "history", x)
-	if host, _ := os.Hostname(); len(history) < 4 || history[0].Author != "root@"+host || history[0].Comment != "through "+m.dirs.config+" by sh" {
+	if host, _ := os.Hostname(); len(history) < 4 || history[0].Author != "root@"+host || history[0].Comment != "through "+m.dirs.config+" by bash" {
 		t.Errorf("the history is %+v", history)
 	}
 
@@ -140,7 +140,7 @@ func TestWriteThroughTheMount(t *testing.T) {
 		m.refuseSh(script, "ermission denied", as(12345, 12345)...)
 	}
 	m.mustSh("cat decider/first "+typed, "1\n{}\n")
-	m.awaitLine(0, `level=WARN msg="a change through the mount was refused or failed" name=decider/first operation=write user=root .* command=sh .* errno=EINVAL`)
+	m.awaitLine(0, `level=WARN msg="a change through the mount was refused or failed" name=decider/first operation=write user=root .* command=bash .* errno=EINVAL`)
 
 	// What was opened before somebody else's change doesn't undo that.
 	file, err := os.OpenFile(m.config(x), os.O_WRONLY|os.O_TRUNC, 0)

@@ -102,6 +102,9 @@ func (w *configWriter) accepts(name string) error {
 		if err := managed.CheckDeciderName(decider); err != nil {
 			return err
 		}
+		if looksTemporary(decider) {
+			return &writeError{syscall.EPERM, fmt.Errorf("%q looks like a temporary file: `kingpin decider set` sets deciders of such names", decider)}
+		}
 		config = deciderConfig
 	}
 	select {
@@ -111,6 +114,22 @@ func (w *configWriter) accepts(name string) error {
 	}
 	_, err := w.locate(config)
 	return err
+}
+
+// looksTemporary tells names of files that are to be renamed, or are copies of
+// others, which are nobody's decider.
+func looksTemporary(name string) bool {
+	for _, prefix := range []string{".", "#"} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	for _, suffix := range []string{"~", ".tmp", ".temp", ".bak", ".orig", ".swp"} {
+		if strings.HasSuffix(name, suffix) {
+			return true
+		}
+	}
+	return false
 }
 
 // locate returns what the file of a config is made of, on this machine.

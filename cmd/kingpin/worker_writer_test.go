@@ -381,6 +381,17 @@ func TestWriter(t *testing.T) {
 			b.refuse(b.change("decider/never_set", content), syscall.EINVAL)
 		}
 		b.refuse(b.change("decider/Upper", "50\n"), syscall.EINVAL)
+		for _, name := range []string{"decider/.x.tmp", "decider/x~", "decider/#x", "decider/x.swp"} {
+			b.refuse(b.change(name, "50\n"), syscall.EPERM)
+			if err := b.writer.Accepts(name); !errors.Is(err, syscall.EPERM) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		for _, name := range []string{x, never, "decider/old", "decider/never_set"} {
+			if err := b.writer.Accepts(name); err != nil || b.writer.AtOnce(name) != strings.HasPrefix(name, "decider/") {
+				t.Errorf("%s: %v, at once: %v", name, err, b.writer.AtOnce(name))
+			}
+		}
 		b.refuse(b.change(y, `{"secret": `), syscall.EINVAL)
 		b.refuse(b.change(x, ""), syscall.EINVAL)
 		b.refuse(b.change(x, strings.Repeat("s", 1<<20+1)), syscall.EFBIG)
