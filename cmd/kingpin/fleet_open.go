@@ -33,20 +33,36 @@ type fleet struct {
 // withFleet connects to both backends, calls f and disconnects. f's context
 // ends when the command has taken too long.
 func (a *app) withFleet(ctx context.Context, o *fleetOptions, f func(context.Context, *fleet) error) error {
+	timeout, err := o.limit()
+	if err != nil {
+		return err
+	}
 	opened, err := a.openFleet(ctx, o)
 	if err != nil {
 		return err
 	}
-	return opened.use(ctx, cmp.Or(o.timeout, commandTimeout), f)
+	return opened.use(ctx, timeout, f)
 }
 
 // withZooKeeper is withFleet for commands that need no S3.
 func (a *app) withZooKeeper(ctx context.Context, o *fleetOptions, f func(context.Context, *fleet) error) error {
+	timeout, err := o.limit()
+	if err != nil {
+		return err
+	}
 	opened, err := a.openZooKeeper(ctx, o)
 	if err != nil {
 		return err
 	}
-	return opened.use(ctx, cmp.Or(o.timeout, commandTimeout), f)
+	return opened.use(ctx, timeout, f)
+}
+
+// limit returns how long a command may take. Its errors are of usage.
+func (o *fleetOptions) limit() (time.Duration, error) {
+	if o.timeout < 0 {
+		return 0, usagef("--timeout %v: want a time above 0, as 90s or 5m", o.timeout)
+	}
+	return cmp.Or(o.timeout, commandTimeout), nil
 }
 
 func (f *fleet) use(ctx context.Context, timeout time.Duration, do func(context.Context, *fleet) error) error {
