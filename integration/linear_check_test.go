@@ -113,10 +113,11 @@ func model(initial int) porcupine.Model {
 	return porcupine.Model{
 		Init: func() any { return moment{value: initial} },
 		Step: func(state, input, _ any) (bool, any) {
-			now, step := state.(moment), input.(step)
+			now, isMoment := state.(moment)
+			step, isStep := input.(step)
 			switch {
-			case !step.fits(now.last):
-				return false, now
+			case !isMoment || !isStep, !step.fits(now.last):
+				return false, state
 			case !step.writes:
 				return step.value == now.value, now
 			case step.from != anything && step.from != now.value:

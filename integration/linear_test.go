@@ -304,6 +304,7 @@ func managedPath(domain, key string) string { return "/config/manageddata/" + do
 // readByProgram reads both values again and again. Readings that fail tell
 // nothing.
 func (r *record) readByProgram(t testing.TB, p *program, over <-chan struct{}) {
+	t.Helper()
 	for r.awaitProgress(betweenReadings, over) {
 		if _, _, err := r.fetch(p); err != nil && !isCut(err) {
 			t.Error(err)
@@ -349,6 +350,7 @@ func (r *record) mustReadByProgram(t testing.TB, p *program) ([]string, map[stri
 
 // readByCommand is readByProgram with `kingpin config get`.
 func (r *record) readByCommand(t testing.TB, f *fleet, way route, over <-chan struct{}) {
+	t.Helper()
 	get := func(name string, into any) (span, bool) {
 		call := r.now()
 		got, err := f.attempt(way.env(), "", "config", "get", name)
@@ -382,6 +384,7 @@ func (r *record) readByCommand(t testing.TB, f *fleet, way route, over <-chan st
 // the rivals. They may be of the past, but each must have been true, and no one
 // may be older than one before.
 func (r *record) readFiles(t testing.TB, m *monitor, over <-chan struct{}) {
+	t.Helper()
 	longest := 0
 	for r.awaitProgress(betweenReadings, over) {
 		entries, err := listFile(m.config("config.manageddata." + sharedList))
