@@ -27,7 +27,7 @@ const (
 	// names.
 	rivals        = 4
 	rival         = "rival_"
-	rivalSettings = 6 // by each writer
+	rivalSettings = 6 // tried by each writer
 	// calm is how many writes end between two failures.
 	calm = 10
 	// betweenReadings is how many writes end between two readings of one reader.
@@ -150,10 +150,10 @@ func newSeed(t testing.TB) uint64 {
 	return seed
 }
 
-// demand is how many writes must be acknowledged.
+// demand is how many writes there are to be.
 type demand struct {
-	entries, deciders int
-	rivals            int // by each writer
+	entries, deciders int // that are acknowledged
+	rivals            int // that each writer tries
 }
 
 // writeAll returns when all writes that are demanded have been acknowledged.
@@ -184,8 +184,9 @@ type work struct {
 	id   int
 	rand *rand.Rand
 
-	entries, deciders, rivals int // still to be acknowledged
-	made                      int // names so far
+	entries, deciders int // still to be acknowledged
+	rivals            int // still to be tried
+	made              int // names so far
 
 	acknowledged time.Time // when something last was
 }
@@ -206,8 +207,9 @@ func (w *work) do() error {
 		case pick < batches+w.deciders:
 			err = w.set(w.name("decider"), w.rand.IntN(managed.MaxDecider+1), &w.deciders)
 		default:
-			// Nobody else sets that value.
-			err = w.set(fmt.Sprintf("%s%d", rival, w.rand.IntN(rivals)), w.id+manyWriters*(w.rivals-1), &w.rivals)
+			// Each value is set once: a second time would change nothing.
+			w.rivals--
+			err = w.set(fmt.Sprintf("%s%d", rival, w.rand.IntN(rivals)), w.id+manyWriters*w.rivals, new(int))
 		}
 		if err != nil {
 			return fmt.Errorf("writer %d (%T): %w", w.id, w.w, err)

@@ -52,6 +52,7 @@ func shortSessions(t testing.TB) (*devcluster.ZooKeeper, *devcluster.S3, *fleet)
 // Who can't wait any longer for a lock that kazoo holds is told who holds it, and
 // leaves nothing behind.
 func TestWhoCannotWaitIsToldWhoHoldsTheLock(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, gofakes3)
 	f.newConfig(sharedDomain, sharedKey)
 	python := f.startPythonWriter(managedPath(sharedDomain, sharedKey))
