@@ -43,6 +43,8 @@ type connection struct {
 	handlers    handlers
 	server      *fuse.ProtocolServer
 	log         *slog.Logger
+	// nested says that another mount lies within.
+	nested bool
 
 	later answers // to requests that may wait
 

@@ -65,10 +65,10 @@ type Holding struct {
 	watch   *mountWatch    // nil until somebody asks
 	users   sync.WaitGroup // of the session's private mount
 	drained []int          // devices of sessions that ended while they were in use
-	// writers is the writers' session; nil if there is none. Its mount is there
-	// until it is attached.
-	writers  *session
-	attached chan struct{} // closed when attaching it has come to an end; nil if it hasn't begun
+	// writers is the writers' session; nil if there is none. Its mount is the
+	// keeper's, once there is one.
+	writers *session
+	keeper  *keeper // nil before the session is shown
 }
 
 // Wakeup is a change that those who watch a directory by inotify are to see: a
@@ -229,14 +229,10 @@ func (h *Holding) show() error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	shown := s.mount
-	s.mount, h.at = private, seen
-	if h.writers != nil && h.writers.mount >= 0 {
-		h.attachWriters(shown)
-		return nil
-	}
 	// An open descriptor would keep the mount in use.
-	_ = unix.Close(shown)
+	_ = unix.Close(s.mount)
+	s.mount, h.at = private, seen
+	h.keepWriters()
 	return nil
 }
 
@@ -337,9 +333,8 @@ func (h *Holding) Close() error {
 	defer h.changing.Unlock()
 	h.mu.Lock()
 	s, watch, root, lock, drained := h.session, h.watch, h.root, h.lock, h.drained
-	writers := h.writers
+	writers := h.giveUpWriters()
 	h.session, h.watch, h.root, h.lock, h.at, h.drained = nil, nil, -1, nil, place{}, nil
-	h.writers, h.attached = nil, nil
 	h.mu.Unlock()
 	if watch != nil {
 		watch.stop()

@@ -133,8 +133,8 @@ func (h *Holding) end(flags int) error {
 			at = seen
 		}
 	}
-	writers := h.writers
-	h.session, h.at, h.watch, h.writers, h.attached = nil, place{}, nil, nil, nil
+	writers := h.giveUpWriters()
+	h.session, h.at, h.watch = nil, place{}, nil
 	h.mu.Unlock()
 	if watch != nil {
 		watch.stop()

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,75 +27,148 @@ func (h *Holding) connectWriters(ctx context.Context) {
 	h.writers = s
 }
 
-// attachWriters mounts the writers' session within the session's mount, which is
-// open as shown, and closes that. The directory to mount it at must be looked up,
-// which takes until somebody serves; nobody waits for it but a goroutine, which
-// ends with the session at the latest. mu must be held.
-func (h *Holding) attachWriters(shown int) {
-	mount := h.writers.mount
-	h.writers.mount = -1
-	attached := make(chan struct{})
-	h.attached = attached
-	header := &h.session.ledger.header.writers
-	h.users.Go(func() {
-		defer close(attached)
-		defer unix.Close(shown)
-		defer unix.Close(mount) // an attached one stays
-		if err := attachMount(mount, shown); err != nil {
-			h.cfg.Logger.Error("the mount can only be read: the one for those who write can't be mounted within", "dir", h.path, "error", err)
-			return
-		}
-		header.attached.Store(1)
-	})
+// keeper keeps the mount of the writers' session in its place within the session's
+// mount. What it needs to know of that must be looked up there, which takes until
+// somebody serves, so it has a goroutine of its own, which nobody waits for but
+// who ends the session.
+type keeper struct {
+	path   string // of the session's mount
+	device uint32 // of the writers' session
+	mount  int    // of it, which nobody sees; -1 if that is to be had from where it is seen
+	header *writersHeader
+	log    *slog.Logger
+
+	stop  chan struct{} // closed when it is to end
+	tried chan struct{} // closed when it has tried for the first time
 }
 
-// attachMount mounts a detached mount at writersDir in another one.
-func attachMount(mount, within int) error {
-	at, err := unix.Openat(within, writersDir, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+// keepWriters begins to keep the writers' session's mount in its place, if there is
+// one. mu must be held.
+func (h *Holding) keepWriters() {
+	if h.writers == nil || h.keeper != nil {
+		return
+	}
+	k := &keeper{
+		path: h.path, device: h.writers.device, mount: h.writers.mount, header: &h.session.ledger.header.writers,
+		log: h.cfg.Logger, stop: make(chan struct{}), tried: make(chan struct{}),
+	}
+	h.writers.mount = -1
+	h.keeper = k
+	h.users.Go(k.run)
+}
+
+// The pauses of a keeper whose mount is taken away again and again.
+const (
+	leastKeepPause = 10 * time.Millisecond
+	mostKeepPause  = 10 * time.Second
+)
+
+func (k *keeper) run() {
+	defer func() {
+		if k.mount >= 0 {
+			_ = unix.Close(k.mount)
+		}
+	}()
+	pause, tried := leastKeepPause, false
+	for {
+		id, err := k.attach()
+		if err == nil {
+			k.header.attached.Store(1)
+		} else {
+			k.log.Error("the mount can only be read: the one for those who write can't be mounted within", "dir", k.path, "error", err)
+		}
+		if !tried {
+			tried = true
+			close(k.tried)
+		}
+		if err != nil || !k.watch(id) {
+			return
+		}
+		k.header.attached.Store(0)
+		k.log.Warn("the mount for those who write was taken away; it is mounted again", "dir", k.path)
+		select {
+		case <-k.stop:
+			return
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, mostKeepPause)
+	}
+}
+
+// watch returns true when the mount of that id is gone, and false at the end.
+func (k *keeper) watch(id int) bool {
+	w := watchMounts(k.path, k.log, func() bool {
+		_, there, err := mountByID(id)
+		return there || err != nil
+	})
+	defer w.stop()
+	select {
+	case <-w.gone:
+		return true
+	case <-k.stop:
+		return false
+	}
+}
+
+// attach mounts the writers' session in its place, unless it is there, and returns
+// the mount's id.
+func (k *keeper) attach() (id int, err error) {
+	at, err := unix.Open(filepath.Join(k.path, writersDir), unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("looking up %q in it: %w", writersDir, err)
+		return 0, fmt.Errorf("looking up %q in it: %w", writersDir, err)
 	}
 	defer unix.Close(at)
-	if err := unix.MoveMount(mount, "", at, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH); err != nil {
-		return fmt.Errorf("mounting at %q in it: %w", writersDir, err)
+	device, err := deviceOf(at)
+	switch {
+	case err != nil:
+		return 0, err
+	case device == k.device && k.mount < 0:
+		if k.mount, err = copyMount(at, ""); err != nil {
+			return 0, err
+		}
+		fallthrough
+	case device == k.device:
+		return fdMountID(at)
+	case k.mount < 0:
+		return 0, errors.New("it is gone; a restart of the monitor makes another one")
 	}
-	return nil
+	mount, err := copyMount(k.mount, "")
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(mount) // one that is in its place stays
+	if err := unix.MoveMount(mount, "", at, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH); err != nil {
+		return 0, fmt.Errorf("mounting at %q in it: %w", writersDir, err)
+	}
+	return fdMountID(mount)
 }
 
 // awaitWriters waits until the writers' session is attached, if there is one, or
 // can't be. Somebody must serve the session.
 func (h *Holding) awaitWriters() {
 	h.mu.Lock()
-	attached := h.attached
+	k := h.keeper
 	h.mu.Unlock()
-	if attached != nil {
-		<-attached
+	if k != nil {
+		<-k.tried
 	}
 }
 
-// regainWriters makes another writers' session if the one that was held has ended,
-// because whoever held it did before he had mounted it. What has been written in
-// it is lost; its server is dead anyway.
+// regainWriters goes on keeping the writers' session's mount in its place, or makes
+// another session if that one has ended, because whoever held it did before it was
+// mounted. What has been written in it is lost; its server is dead anyway.
 func (h *Holding) regainWriters() {
-	if !h.cfg.Orphaned || !h.cfg.Writable || h.session == nil || h.at == (place{}) ||
-		h.writers == nil || h.writers.alive() {
+	if !h.cfg.Orphaned || !h.cfg.Writable || h.session == nil || h.at == (place{}) || h.writers == nil {
 		return
 	}
-	ctx := context.Background()
-	_ = h.writers.close() // it has ended
-	h.writers = nil
-	h.connectWriters(ctx)
-	if h.writers == nil {
-		return
-	}
-	shown, err := unix.Open(h.path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		h.cfg.Logger.Error("the mount can only be read", "dir", h.path, "error", err)
-		return
+	if !h.writers.alive() {
+		_ = h.writers.close() // it has ended
+		h.writers = nil
+		h.connectWriters(context.Background())
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.attachWriters(shown)
+	h.keepWriters()
 }
 
 // shareWriters returns a copy of the descriptor of /dev/fuse of the writers'
@@ -104,6 +180,18 @@ func (h *Holding) shareWriters() (int, error) {
 		return -1, nil
 	}
 	return h.writers.shareDevice()
+}
+
+// giveUpWriters ends keeping the writers' session's mount, without waiting for it,
+// and returns the session, which the caller closes; nil if there is none. mu must
+// be held.
+func (h *Holding) giveUpWriters() *session {
+	s := h.writers
+	if h.keeper != nil {
+		close(h.keeper.stop)
+	}
+	h.writers, h.keeper = nil, nil
+	return s
 }
 
 // endWriters gives a writers' session up. flags are those by which the mount that

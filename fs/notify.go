@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -32,6 +33,19 @@ func (c *connection) dropName(dir uint64, name string, told func() bool) {
 	}
 	c.report("dropping a name from the kernel's cache", err)
 }
+
+// waitsForAnswers reports whether the kernel is older than Linux 6.19.
+var waitsForAnswers = sync.OnceValue(func() bool {
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return false
+	}
+	var major, minor int
+	if _, err := fmt.Sscanf(unix.ByteSliceToString(name.Release[:]), "%d.%d", &major, &minor); err != nil {
+		return false
+	}
+	return major < 6 || major == 6 && minor < 19
+})
 
 // dropListing makes the kernel forget a directory's attributes and its listing.
 // Replies in flight that tell of them are not remembered either: the kernel

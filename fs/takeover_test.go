@@ -39,7 +39,9 @@ func workHelper(args []string) error {
 			answers <- nil
 		}
 	}()
-	v := New(Config{Dir: args[0], Holding: held, Holder: os.Getppid(), Wake: func(w Wakeup) error {
+	// Its versions come after those of its predecessors.
+	writer := &fakeWriter{last: time.Now().UnixNano()}
+	v := New(Config{Dir: args[0], Subdirs: []string{"decider"}, Holding: held, Holder: os.Getppid(), Writer: writer, Wake: func(w Wakeup) error {
 		fmt.Fprintf(os.Stdout, "wake %s %s\n", w.From, w.To)
 		select {
 		case <-answers:
@@ -47,6 +49,7 @@ func workHelper(args []string) error {
 		}
 		return nil
 	}})
+	writer.v = v
 	ctx := context.Background()
 	if err := v.Open(ctx); err != nil {
 		return err
@@ -165,9 +168,15 @@ func (w *workers) end() {
 // hold returns a Holding with a session.
 func hold(t *testing.T, dir string) *Holding {
 	t.Helper()
+	return holdBy(t, HoldingConfig{Dir: dir})
+}
+
+func holdBy(t *testing.T, cfg HoldingConfig) *Holding {
+	t.Helper()
 	needFUSE(t)
-	cleanMounts(t, dir)
-	h := NewHolding(HoldingConfig{Dir: dir, Logger: testLogger(t)})
+	cleanMounts(t, cfg.Dir)
+	cfg.Logger = testLogger(t)
+	h := NewHolding(cfg)
 	check(t, h.Open(t.Context()))
 	t.Cleanup(func() { check(t, h.Close()) })
 	check(t, h.Connect(t.Context()))

@@ -245,6 +245,7 @@ func (v *Volume) newFace() handlers {
 // serve goes over to the FUSE face, by the given handlers. life must be held.
 func (v *Volume) serve(h handlers) error {
 	conn := newConnection(v.dev, v.ledger.initRequest(), h, v.cfg.Logger)
+	conn.nested = v.writes != nil
 	f := &face{mode: FUSE, conn: conn}
 	err := conn.takeOver()
 	if err == nil && v.writes != nil && v.writerDev >= 0 {

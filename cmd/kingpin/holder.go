@@ -76,11 +76,14 @@ func (h *holder) open(ctx context.Context, stored map[string]*os.File) error {
 	}
 	// First the directories: a monitor that was killed may be unable to end, and
 	// to give its other locks back, until its mounts are taken away.
-	for _, v := range []struct{ name, dir, fsName string }{
-		{configVolume, h.options.ConfigDir, "kingpin-config"},
-		{serversetVolume, h.options.ServersetDir, "kingpin-serverset"},
+	for _, v := range []struct {
+		name, dir, fsName string
+		writable          bool
+	}{
+		{configVolume, h.options.ConfigDir, "kingpin-config", true},
+		{serversetVolume, h.options.ServersetDir, "kingpin-serverset", false},
 	} {
-		config := kpfs.HoldingConfig{Dir: v.dir, FSName: v.fsName, Writable: v.name == configVolume, Logger: h.log}
+		config := kpfs.HoldingConfig{Dir: v.dir, FSName: v.fsName, Writable: v.writable, Logger: h.log}
 		held := &held{
 			name: v.name, dir: v.dir, log: h.log, wanted: h.options.Mode != kpfs.Plain,
 			retries: backoff{least: defaultPace().backoff[0], most: defaultPace().backoff[1]},
@@ -174,8 +177,8 @@ func (h *holder) newSupervisor(ctx context.Context, ready func(line, adminAddr s
 }
 
 // descriptorsKept is how many descriptors of a volume the service manager has to
-// keep.
-const descriptorsKept = 4
+// keep at most.
+const descriptorsKept = 5
 
 // isKeptElsewhere tells whether the service manager keeps the mounts beside us.
 func (h *holder) isKeptElsewhere() bool {
