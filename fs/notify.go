@@ -23,9 +23,12 @@ import (
 // would be kept for a day. told says whether there may be one; if so, all that
 // the kernel remembers is declared outdated, what is on its way included. That
 // is known since Linux 6.16; earlier kernels need no such help.
+//
+// Outdated is also the directory in which another mount lies, and the kernel takes
+// that mount away: where one does, that isn't done unless it must be.
 func (c *connection) dropName(dir uint64, name string, told func() bool) {
 	err := c.notify(entryNotification(dir, name))
-	if errors.Is(err, unix.ENOENT) && told() {
+	if errors.Is(err, unix.ENOENT) && !(c.nested && waitsForAnswers()) && told() {
 		err = c.notify(epochNotification())
 		if errors.Is(err, unix.EINVAL) {
 			err = nil

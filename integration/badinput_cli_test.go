@@ -23,6 +23,7 @@ func TestExitCodes(t *testing.T) {
 	f := newFleet(t, gofakes3)
 	name := f.newConfig("spam", "x")
 	v := f.put(name, "one")
+	f.newConfig("admin", "decider")
 	f.run("dependency", "create", "web.dep")
 	text := filepath.Join(f.dir, "metaconfig")
 	mustWrite(t, text, configText("/var/config/"+name, "/config/manageddata/spam/x", ""))
@@ -32,6 +33,9 @@ func TestExitCodes(t *testing.T) {
 		{"metaconfig", "list"}, {"metaconfig", "show", name}, {"metaconfig", "set", name, text}, {"metaconfig", "remove", name},
 		{"dependency", "create", "other.dep"}, {"dependency", "add", "web.dep", name}, {"dependency", "remove", "web.dep", name},
 		{"dependency", "show", "web.dep"}, {"dependency", "list"},
+		{"list", "show", "spam.x"}, {"list", "add", "spam.x", "a"}, {"map", "set", "spam.x", "a", "1"}, {"mapped-list", "add", "spam.x", "a", "b"},
+		{"decider", "list"}, {"decider", "set", "a", "1"}, {"config", "diff", name}, {"config", "edit", name, "--yes"},
+		{"config", "rollback", name, v}, {"config", "schema", name, "--shape", "json"},
 	}
 	needS3 := map[string]bool{"get": true, "put": true, "history": true, "create-config": true, "create-serverset": true, "show": true, "set": true}
 	// They try for a while: all at the same time.

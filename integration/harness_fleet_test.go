@@ -74,6 +74,16 @@ func (f *fleet) try(input string, args ...string) result {
 // tryWith is try with further environment variables.
 func (f *fleet) tryWith(env []string, input string, args ...string) result {
 	f.t.Helper()
+	r, err := f.attempt(env, input, args...)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return r
+}
+
+// attempt is tryWith for any goroutine. The error is that the command didn't end
+// by itself.
+func (f *fleet) attempt(env []string, input string, args ...string) (result, error) {
 	program := binary(f.t) // built first: that may take longer than the command may
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	defer cancel()
@@ -85,9 +95,9 @@ func (f *fleet) tryWith(env []string, input string, args ...string) result {
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
 	if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() < 0 {
-		f.t.Fatalf("kingpin %q: %v\n%s", args, err, &stderr)
+		return result{}, fmt.Errorf("kingpin %q: %w\n%s", args, err, &stderr)
 	}
-	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}, nil
 }
 
 // run runs a command that must succeed, and returns what it printed, without

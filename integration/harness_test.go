@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
 	"github.com/kingpinfs/kingpin/internal/devcluster/devtest"
@@ -24,7 +25,10 @@ func TestMain(m *testing.M) {
 	if name := os.Getenv(helperEnv); name != "" {
 		os.Exit(runHelper(name))
 	}
-	devtest.Main(m)
+	// When toxiproxy breaks a connection on which something is under way, it
+	// forgets who hands that over.
+	const toxiproxy = "github.com/Shopify/toxiproxy/v2"
+	devtest.Main(m, goleak.IgnoreAnyFunction(toxiproxy+".(*ToxicLink).read"), goleak.IgnoreAnyFunction(toxiproxy+"/toxics.(*ToxicStub).Run"))
 }
 
 // built is the binary under test.

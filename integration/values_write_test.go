@@ -1,11 +1,9 @@
 package integration
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	iofs "io/fs"
 	"os"
 	"os/exec"
@@ -14,72 +12,22 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sync/errgroup"
-
-	fleetclient "github.com/kingpinfs/kingpin/fleet"
 	"github.com/kingpinfs/kingpin/internal/devcluster/devtest"
 	"github.com/kingpinfs/kingpin/managed"
-	"github.com/kingpinfs/kingpin/store"
 )
 
 // pythonWriter is testdata/python_writer.py at work, with python3-kazoo and
 // Python's json module.
-type pythonWriter struct {
-	t       testing.TB
-	in      io.Writer
-	answers *bufio.Scanner
-}
+type pythonWriter struct{ *pythonScript }
 
 // startPythonWriter starts a Python writer of a list, which lasts as long as the
 // test. S3 must take requests without credentials.
 func (f *fleet) startPythonWriter(zkPath string) *pythonWriter {
 	f.t.Helper()
-	needProgram(f.t, systemPython)
 	if output, err := exec.Command(systemPython, "-c", "import kazoo").CombinedOutput(); err != nil {
 		f.t.Fatalf("run `make deps`, which installs python3-kazoo: %v\n%s", err, output)
 	}
-	cmd := exec.Command(systemPython, "testdata/python_writer.py", f.zkAddr, f.server.endpoint+"/"+f.server.bucket, zkPath)
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		f.t.Fatal(err)
-	}
-	f.t.Cleanup(func() {
-		_ = in.Close() // it ends then
-		if err := cmd.Wait(); err != nil || f.t.Failed() {
-			f.t.Errorf("the Python writer ended with %v\n%s", err, &stderr)
-		}
-	})
-	w := &pythonWriter{f.t, in, bufio.NewScanner(out)}
-	if answer := w.answer(); answer != "ready" {
-		f.t.Fatalf("the Python writer says %q", answer)
-	}
-	return w
-}
-
-func (w *pythonWriter) answer() string {
-	w.t.Helper()
-	if !w.answers.Scan() {
-		w.t.Fatalf("the Python writer says nothing more: %v", w.answers.Err())
-	}
-	return w.answers.Text()
-}
-
-// do gives a command and returns the answer.
-func (w *pythonWriter) do(format string, args ...any) string {
-	w.t.Helper()
-	if _, err := fmt.Fprintf(w.in, format+"\n", args...); err != nil {
-		w.t.Fatal(err)
-	}
-	return w.answer()
+	return &pythonWriter{startPythonScript(f.t, "testdata/python_writer.py", f.zkAddr, f.server.endpoint+"/"+f.server.bucket, zkPath)}
 }
 
 // add appends a value to the list, which must succeed.
@@ -243,55 +191,6 @@ func TestDeciderCommandsReachFilesAndPrograms(t *testing.T) {
 			t.Errorf("a decider that was taken away is still a file: %v", err)
 		}
 	})
-}
-
-// Commands and programs that write at the same time lose nothing of each other's.
-func TestWritersLoseNothing(t *testing.T) {
-	f := newFleet(t, versitygw)
-	f.newConfig("spam", "grey_list")
-	f.newConfig("admin", "decider")
-	backends, err := fleetclient.Open(t.Context(), fleetclient.Config{
-		ZooKeeper: f.zkAddr, Bucket: f.server.bucket, Endpoint: f.server.endpoint, KeyFile: f.keyFile,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer backends.Close()
-	const programs, each, commands = 4, 10, 8
-	var group errgroup.Group
-	for p := range programs {
-		options := managed.Options{Client: backends.Configs()}
-		list, deciders := managed.NewList("spam", "grey_list", options), managed.NewDecider(options)
-		group.Go(func() error {
-			for i := range each {
-				_, err := list.Add(t.Context(), store.Write{}, fmt.Sprintf("program %d, %d", p, i))
-				_, err2 := deciders.Set(t.Context(), store.Write{}, fmt.Sprintf("program_%d_%d", p, i), i)
-				if err := errors.Join(err, err2); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
-	for i := range commands {
-		f.run("list", "add", "spam.grey_list", fmt.Sprintf("command %d", i))
-		f.run("decider", "set", fmt.Sprintf("command_%d", i), strconv.Itoa(i))
-	}
-	if err := group.Wait(); err != nil {
-		t.Fatal(err)
-	}
-	var items []string
-	f.runJSON(&items, "list", "show", "spam.grey_list")
-	var deciders []struct{ Name string }
-	f.runJSON(&deciders, "decider", "list")
-	if want := programs*each + commands; len(items) != want || len(deciders) != want {
-		t.Errorf("of %d entries each there are %d in the list and %d deciders: %q, %v", want, len(items), len(deciders), items, deciders)
-	}
-	var history []historyEntry
-	f.runJSON(&history, "config", "history", "config.manageddata.spam.grey_list", "--limit", "0")
-	if len(history) < programs*each+commands || !slices.IsSortedFunc(history, func(a, b historyEntry) int { return strings.Compare(b.Version, a.Version) }) {
-		t.Errorf("the history has %d versions: %+v", len(history), history)
-	}
 }
 
 // A pointer that holds no version is mended by publishing one.

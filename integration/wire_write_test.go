@@ -110,12 +110,40 @@ func (f *fleet) wantObject(key, body string) {
 	}
 }
 
+// A schema is where no program of Python's looks: neither among the metaconfigs, nor
+// in the metaconfig.
+func TestSchemasAreOutOfPythonsWay(t *testing.T) {
+	f := newFleet(t, gofakes3)
+	name := f.newConfig("spam", "grey_list")
+	before, metaconfigs := f.run("metaconfig", "show", name, "--output", "json"), f.zk.children(metaconfigRoot)
+	const schema = `{"type": "array"}`
+	version := f.runInput(schema, "config", "schema", name, "-")
+	const znode = "/metaconfig/schema/config.manageddata.spam.grey_list"
+	if data, _ := f.zk.get(znode); string(data) != version {
+		t.Errorf("%s holds %q, not %q", znode, data, version)
+	}
+	if got := f.s3.get(contentKey(znode, version)).body; got != schema {
+		t.Errorf("the schema is stored as %q", got)
+	}
+	if after := f.run("metaconfig", "show", name, "--output", "json"); after != before {
+		t.Errorf("the metaconfig was\n%s\nand is\n%s", before, after)
+	}
+	if now := f.zk.children(metaconfigRoot); !slices.Equal(now, metaconfigs) {
+		t.Errorf("the metaconfigs were %q, and are %q", metaconfigs, now)
+	}
+}
+
 // holdWrites makes an S3 server hold every write of an object until release is
 // called, which may be done more than once.
 func holdWrites(server *devcluster.S3) (release func()) {
+	return holdWritesOf(server, func(*http.Request) bool { return true })
+}
+
+// holdWritesOf is holdWrites for some of them.
+func holdWritesOf(server *devcluster.S3, which func(*http.Request) bool) (release func()) {
 	held := make(chan struct{})
 	server.SetFault(func(r *http.Request) *devcluster.Fault {
-		if r.Method != http.MethodPut {
+		if r.Method != http.MethodPut || !which(r) {
 			return nil
 		}
 		return &devcluster.Fault{Handle: func(w http.ResponseWriter, r *http.Request, next http.Handler) {

@@ -177,6 +177,100 @@ func TestJSONWrites(t *testing.T) {
 	b.want(t, file, `{"name": "xy", "extra": 12345678901234567890}`)
 }
 
+// What a validator refuses can't be written, and isn't believed when it is read.
+func TestValidators(t *testing.T) {
+	b, m := newBench(t), newMachine(t)
+	options := m.options()
+	options.Client = b.Client
+	bad := errors.New("refused by the validator")
+	refuse := func(what string) error {
+		if strings.Contains(what, "bad") {
+			return bad
+		}
+		return nil
+	}
+	list := NewList("spam", "list", options, refuse)
+	fields := NewMap("spam", "map", options, func(field string, value json.RawMessage) error { return refuse(field + string(value)) })
+	lists := NewMappedList("spam", "mapped", options, func(field, item string) error { return refuse(field + item) })
+	document := NewJSON("spam", "json", options, func(d map[string]string) error { return refuse(d["a"]) })
+	for key, test := range map[string]struct {
+		good, bad string
+		writes    []func(ctx context.Context) (store.Value, error)
+		open      func()
+		awaitBad  func()
+		state     func() (good bool, err error)
+		fetch     func() error
+	}{
+		"list": {
+			`["good"]`, `["good", "bad"]`,
+			[]func(ctx context.Context) (store.Value, error){
+				func(ctx context.Context) (store.Value, error) { return list.Add(ctx, who, "fine", "bad") },
+				func(ctx context.Context) (store.Value, error) { return list.Set(ctx, who, "bad") },
+			},
+			func() { opened(t, list) },
+			func() { awaitChange(t, list.Reader, func() bool { return list.Err() != nil }) },
+			func() (bool, error) { return list.Contains("good"), list.Err() },
+			func() error { _, _, err := list.Fetch(t.Context()); return err },
+		},
+		"map": {
+			`{"a": "good"}`, `{"a": "good", "b": "bad"}`,
+			[]func(ctx context.Context) (store.Value, error){
+				func(ctx context.Context) (store.Value, error) { return fields.Set(ctx, who, "a", "bad") },
+				func(ctx context.Context) (store.Value, error) { return fields.Set(ctx, who, "bad", 1) },
+			},
+			func() { opened(t, fields) },
+			func() { awaitChange(t, fields.Reader, func() bool { return fields.Err() != nil }) },
+			func() (bool, error) { text, _ := fields.Get().Text("a"); return text == "good", fields.Err() },
+			func() error { _, _, err := fields.Fetch(t.Context()); return err },
+		},
+		"mapped": {
+			`{"a": ["good"]}`, `{"a": ["good", "bad"]}`,
+			[]func(ctx context.Context) (store.Value, error){
+				func(ctx context.Context) (store.Value, error) { return lists.Add(ctx, who, "a", "bad") },
+				func(ctx context.Context) (store.Value, error) { return lists.Set(ctx, who, "bad", "x") },
+			},
+			func() { opened(t, lists) },
+			func() { awaitChange(t, lists.Reader, func() bool { return lists.Err() != nil }) },
+			func() (bool, error) { return lists.Contains("a", "good"), lists.Err() },
+			func() error { _, _, err := lists.Fetch(t.Context()); return err },
+		},
+		"json": {
+			`{"a": "good"}`, `{"a": "bad"}`,
+			[]func(ctx context.Context) (store.Value, error){
+				func(ctx context.Context) (store.Value, error) {
+					return document.Set(ctx, who, map[string]string{"a": "bad"})
+				},
+			},
+			func() { opened(t, document) },
+			func() { awaitChange(t, document.Reader, func() bool { return document.Err() != nil }) },
+			func() (bool, error) { return document.Get()["a"] == "good", document.Err() },
+			func() error { _, _, err := document.Fetch(t.Context()); return err },
+		},
+	} {
+		t.Run(key, func(t *testing.T) {
+			file := b.config(t, "spam", key)
+			b.put(t, file, test.good)
+			for i, write := range test.writes {
+				if _, err := write(t.Context()); !errors.Is(err, store.Invalid) || !errors.Is(err, bad) {
+					t.Errorf("write %d: %v", i, err)
+				}
+			}
+			b.want(t, file, test.good)
+			m.write(t, file, test.good)
+			test.open()
+			m.write(t, file, test.bad)
+			test.awaitBad()
+			if good, err := test.state(); !good || !errors.Is(err, bad) {
+				t.Errorf("of a bad file the good content stays: %v, %v", good, err)
+			}
+			b.put(t, file, test.bad)
+			if err := test.fetch(); !errors.Is(err, store.Invalid) || !errors.Is(err, bad) {
+				t.Errorf("Fetch: %v", err)
+			}
+		})
+	}
+}
+
 func TestDeciderWrites(t *testing.T) {
 	b := newBench(t)
 	file := b.config(t, "admin", "decider")

@@ -117,6 +117,31 @@ func TestWatch(t *testing.T) {
 	}
 }
 
+// Readers wait for nobody: with the lock held, and the file changing, all answers
+// come.
+func TestReadingTakesNoLock(t *testing.T) {
+	m := newMachine(t)
+	m.write(t, listFile, `["a"]`)
+	m.write(t, DeciderFile, `{"x": 100}`)
+	list, deciders := opened(t, NewList("spam", "grey_list", m.options())), opened(t, NewDecider(m.options()))
+	list.mu.Lock()
+	defer list.mu.Unlock()
+	deciders.mu.Lock()
+	defer deciders.mu.Unlock()
+	if !list.Contains("a") || list.Get().Len() != 1 || list.Err() != nil || list.Wait(t.Context()) != nil {
+		t.Errorf("the list is %q, %v", items(list.Get()), list.Err())
+	}
+	m.write(t, listFile, `["a", "b"]`)
+	for view := range list.Watch(t.Context()) {
+		if view.Contains("b") {
+			break
+		}
+	}
+	if !deciders.DecideExperiment("x") || !deciders.IsIDInExperiment(99, "x") || !deciders.IsHashedIDInExperiment("0", "x") {
+		t.Error("the decider isn't 100")
+	}
+}
+
 func TestReaderErrors(t *testing.T) {
 	m := newMachine(t)
 	bad := NewList("spam", "grey.list", m.options())

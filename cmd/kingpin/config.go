@@ -19,7 +19,7 @@ NAME is a file name in /var/config, such as config.manageddata.spam.grey_list.`,
   kingpin config get config.manageddata.spam.grey_list
   kingpin config put config.manageddata.spam.grey_list list.json`)
 	cmd.GroupID = groupValues
-	options.addFlags(cmd.PersistentFlags())
+	options.addCommandFlags(cmd.PersistentFlags())
 	cmd.AddCommand(
 		a.newConfigListCommand(&options),
 		a.newConfigGetCommand(&options),

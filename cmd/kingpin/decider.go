@@ -23,7 +23,7 @@ Two who set different deciders at the same time both succeed.`,
 		`  kingpin decider list
   kingpin decider set new_feed 50 --comment 'half of all users'`)
 	cmd.GroupID = groupValues
-	options.addFlags(cmd.PersistentFlags())
+	options.addCommandFlags(cmd.PersistentFlags())
 	cmd.AddCommand(
 		a.newDeciderListCommand(&options),
 		a.newDeciderGetCommand(&options),

@@ -13,7 +13,7 @@ the name of one and makes the files of everything in it, and of everything in
   kingpin dependency add web.dep config.manageddata.spam.grey_list
   kingpin dependency show web.dep --recursive`)
 	cmd.GroupID = groupFleet
-	options.addFlags(cmd.PersistentFlags())
+	options.addCommandFlags(cmd.PersistentFlags())
 	cmd.AddCommand(
 		a.newDependencyCreateCommand(&options),
 		a.newDependencyAddCommand(&options),

@@ -20,11 +20,20 @@ import (
 type fleetOptions struct {
 	ZooKeeper zookeeperOptions `json:"zookeeper"`
 	S3        s3Options        `json:"s3"`
+
+	// timeout is how long a command may take; 0 means commandTimeout.
+	timeout time.Duration
 }
 
 func (o *fleetOptions) addFlags(flags *pflag.FlagSet) {
 	o.ZooKeeper.addFlags(flags)
 	o.S3.addFlags(flags)
+}
+
+// addCommandFlags is addFlags for commands that end by themselves.
+func (o *fleetOptions) addCommandFlags(flags *pflag.FlagSet) {
+	o.addFlags(flags)
+	flags.DurationVar(&o.timeout, "timeout", commandTimeout, "give up after so long, the wait for somebody else's lock included")
 }
 
 // check finds out what is wrong with the options, as far as no server has to be

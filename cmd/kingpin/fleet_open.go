@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -16,7 +17,7 @@ const (
 	// connectTimeout is how long a command tries to reach ZooKeeper.
 	connectTimeout = 10 * time.Second
 	// commandTimeout is how long a command may take once it has, the wait for
-	// somebody else's lock included.
+	// somebody else's lock included, unless --timeout says otherwise.
 	commandTimeout = time.Minute
 	// patience is how long a person isn't told what takes so long.
 	patience = time.Second
@@ -32,25 +33,41 @@ type fleet struct {
 // withFleet connects to both backends, calls f and disconnects. f's context
 // ends when the command has taken too long.
 func (a *app) withFleet(ctx context.Context, o *fleetOptions, f func(context.Context, *fleet) error) error {
+	timeout, err := o.limit()
+	if err != nil {
+		return err
+	}
 	opened, err := a.openFleet(ctx, o)
 	if err != nil {
 		return err
 	}
-	return opened.use(ctx, f)
+	return opened.use(ctx, timeout, f)
 }
 
 // withZooKeeper is withFleet for commands that need no S3.
 func (a *app) withZooKeeper(ctx context.Context, o *fleetOptions, f func(context.Context, *fleet) error) error {
+	timeout, err := o.limit()
+	if err != nil {
+		return err
+	}
 	opened, err := a.openZooKeeper(ctx, o)
 	if err != nil {
 		return err
 	}
-	return opened.use(ctx, f)
+	return opened.use(ctx, timeout, f)
 }
 
-func (f *fleet) use(ctx context.Context, do func(context.Context, *fleet) error) error {
+// limit returns how long a command may take. Its errors are of usage.
+func (o *fleetOptions) limit() (time.Duration, error) {
+	if o.timeout < 0 {
+		return 0, usagef("--timeout %v: want a time above 0, as 90s or 5m", o.timeout)
+	}
+	return cmp.Or(o.timeout, commandTimeout), nil
+}
+
+func (f *fleet) use(ctx context.Context, timeout time.Duration, do func(context.Context, *fleet) error) error {
 	defer f.close()
-	ctx, cancel := context.WithTimeoutCause(ctx, commandTimeout, fmt.Errorf("not done within %v", commandTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not done within %v", timeout))
 	defer cancel()
 	return do(ctx, f)
 }

@@ -22,7 +22,7 @@ nothing publishes nothing.`,
 		`  kingpin list show spam.grey_list
   kingpin list add spam.grey_list 10.0.0.7 10.0.0.8 --comment 'seen in the logs'`)
 	cmd.GroupID = groupValues
-	options.addFlags(cmd.PersistentFlags())
+	options.addCommandFlags(cmd.PersistentFlags())
 	cmd.AddCommand(
 		a.newListShowCommand(&options),
 		a.newListChange(&options, listChange{

@@ -24,7 +24,7 @@ changes nothing publishes nothing.`,
 		`  kingpin map show spam.limits
   kingpin map set spam.limits burst 10 --comment 'twice as much'`)
 	cmd.GroupID = groupValues
-	options.addFlags(cmd.PersistentFlags())
+	options.addCommandFlags(cmd.PersistentFlags())
 	cmd.AddCommand(
 		a.newMapShowCommand(&options),
 		a.newMapGetCommand(&options),

@@ -23,7 +23,7 @@ publishes nothing.`,
 		`  kingpin mapped-list show spam.hosts
   kingpin mapped-list add spam.hosts web 10.0.0.7 --comment 'a new one'`)
 	cmd.GroupID = groupValues
-	options.addFlags(cmd.PersistentFlags())
+	options.addCommandFlags(cmd.PersistentFlags())
 	cmd.AddCommand(
 		a.newMappedListShowCommand(&options),
 		a.newMappedListChange(&options, mappedListChange{

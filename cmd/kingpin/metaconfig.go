@@ -16,7 +16,7 @@ see "kingpin dependency".`,
   kingpin metaconfig create-serverset search prod
   kingpin metaconfig show config.manageddata.spam.grey_list`)
 	cmd.GroupID = groupFleet
-	options.addFlags(cmd.PersistentFlags())
+	options.addCommandFlags(cmd.PersistentFlags())
 	cmd.AddCommand(
 		a.newMetaconfigCreateConfigCommand(&options),
 		a.newMetaconfigCreateServersetCommand(&options),

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/spf13/pflag"
 )
@@ -51,6 +52,20 @@ func printJSON(out io.Writer, value any) error {
 		return fmt.Errorf("printing JSON: %w", err)
 	}
 	return nil
+}
+
+// printedContent is a content in JSON: one of the two is there.
+type printedContent struct {
+	Content       *string `json:"content,omitempty"`
+	ContentBase64 []byte  `json:"content_base64,omitempty"` // of what isn't UTF-8
+}
+
+func printContent(content []byte) printedContent {
+	if !utf8.Valid(content) {
+		return printedContent{ContentBase64: content}
+	}
+	text := string(content)
+	return printedContent{Content: &text}
 }
 
 // printTable prints aligned columns under their titles. It prints no titles if

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 
@@ -42,6 +43,20 @@ func TestEveryCommandIsDocumented(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// Whatever prints data prints it for programs too.
+func TestEveryCommandThatPrintsHasOutput(t *testing.T) {
+	printNothing := strings.Fields("completion dev help monitor monitor-worker shell dependency/add dependency/create dependency/remove metaconfig/remove serverset/accept")
+	for _, cmd := range allCommands() {
+		path := strings.ReplaceAll(strings.TrimPrefix(strings.TrimPrefix(cmd.CommandPath(), "kingpin"), " "), " ", "/")
+		if cmd.HasSubCommands() || slices.Contains(printNothing, path) {
+			continue
+		}
+		if flag := cmd.Flags().Lookup("output"); flag == nil || flag.DefValue != "table" {
+			t.Errorf("%s has no --output, or one that isn't table by default", cmd.CommandPath())
+		}
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -128,9 +127,8 @@ type watchedVersion struct {
 	// Version is "" for plain files, which don't tell it.
 	Version string    `json:"version"`
 	ModTime time.Time `json:"mtime"`
-	// Either Content or ContentBase64 is there.
-	Content       *string `json:"content,omitempty"`
-	ContentBase64 []byte  `json:"content_base64,omitempty"`
+
+	printedContent
 }
 
 // printVersion prints a version in one write, so that whoever reads it from a
@@ -138,13 +136,7 @@ type watchedVersion struct {
 func printVersion(out io.Writer, output outputFormat, name string, v follow.Version) error {
 	text := v.Content
 	if output == outputJSON {
-		line := watchedVersion{Name: name, Version: v.ID, ModTime: v.ModTime.UTC()}
-		if utf8.Valid(v.Content) {
-			content := string(v.Content)
-			line.Content = &content
-		} else {
-			line.ContentBase64 = v.Content
-		}
+		line := watchedVersion{Name: name, Version: v.ID, ModTime: v.ModTime.UTC(), printedContent: printContent(v.Content)}
 		encoded, err := encodeLine(line)
 		if err != nil {
 			return fmt.Errorf("printing JSON: %w", err)

@@ -6,8 +6,10 @@ Takes commands on standard input, a line each, and answers each with a line:
 
     add JSON   append the value to the list; "ok VERSION", or "conflict" if the
                list isn't what it was when it was read, or "locked"
+    extend JSON   append the array's values; answered like add
     read       read the list, for the next add; its text
     lock       take the write lock and keep it; "ok" or "locked"
+    wait       wait for the write lock, and keep it; "ok"
     unlock     give it back; "ok"
 """
 import json
@@ -63,13 +65,16 @@ for line in sys.stdin:
     if command == "read":
         values = json.loads(current())
         answer = json.dumps(values)
-    elif command == "add":
+    elif command in ("add", "extend"):
         if values is None:
             values = json.loads(current())
-        answer = publish(values + [json.loads(argument)], values)
+        more = json.loads(argument)
+        answer = publish(values + (more if command == "extend" else [more]), values)
         values = None
     elif command == "lock":
         answer = "ok" if lock.acquire(blocking=False) else "locked"
+    elif command == "wait":
+        answer = "ok" if lock.acquire(timeout=60) else "locked"
     else:
         lock.release()
         answer = "ok"

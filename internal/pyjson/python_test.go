@@ -2,6 +2,9 @@ package pyjson
 
 import (
 	"encoding/hex"
+	"fmt"
+	"math/rand/v2"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -67,9 +70,17 @@ func compare(t *testing.T, texts []string) {
 
 func TestAgreesWithPython(t *testing.T) { compare(t, corpus) }
 
+// seedEnv repeats a run's choices.
+const seedEnv = "KINGPIN_PYTHON_SEED"
+
 func TestAgreesWithPythonOnRandomValues(t *testing.T) {
+	seed := os.Getenv(seedEnv)
+	if seed == "" {
+		seed = fmt.Sprint(rand.Uint32())
+	}
+	t.Logf("%s=%s", seedEnv, seed)
 	var texts []string
-	for _, line := range python(t, "", "3000") {
+	for _, line := range python(t, "", "3000", seed) {
 		text, err := hex.DecodeString(line)
 		if err != nil {
 			t.Fatal(err)

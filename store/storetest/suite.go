@@ -41,6 +41,7 @@ func Store(t *testing.T, open Open) {
 		{"TellsWhatIsPublished", testTellsWhatIsPublished},
 		{"LockHeld", testLockHeld},
 		{"LostLock", testLostLock},
+		{"RemovedMeanwhile", testRemovedMeanwhile},
 		{"History", testHistory},
 		{"BadPointer", testBadPointer},
 		{"MissingObject", testMissingObject},
@@ -407,6 +408,24 @@ func testLostLock(t *testing.T, f *fixture) {
 		t.Fatal(err)
 	}
 	f.wantContent(t, "abc")
+}
+
+// A value that is removed while somebody writes it isn't brought back.
+func testRemovedMeanwhile(t *testing.T, f *fixture) {
+	f.create(t)
+	f.put(t, "old")
+	_, err := f.store.Update(f.ctx, f.ref, store.Write{}, func(store.Value) ([]byte, error) {
+		return []byte("new"), f.store.Delete(f.ctx, f.ref)
+	})
+	wantKind(t, err, store.NotFound)
+	_, err = f.store.Get(f.ctx, f.ref)
+	wantKind(t, err, store.NotFound)
+	f.create(t)
+	if v, err := f.store.Get(f.ctx, f.ref); err != nil || v.Version != "" {
+		t.Errorf("made anew it has version %q, %v", v.Version, err)
+	}
+	f.put(t, "newer")
+	f.wantContent(t, "newer")
 }
 
 func testHistory(t *testing.T, f *fixture) {

@@ -3,8 +3,8 @@
 Each line of standard input is a text in hexadecimal. Of each, a line is printed:
 what is dumped of it, with keys as they are, and sorted. Or "refused".
 
-With an argument, prints as many random texts instead, each on a line, in
-hexadecimal.
+With two arguments, prints as many random texts as the first says instead, each on
+a line, in hexadecimal. The second is the seed.
 """
 import json
 import random
@@ -50,7 +50,7 @@ def random_value(r, depth):
 
 
 if len(sys.argv) > 1:
-    rng = random.Random(1)
+    rng = random.Random(int(sys.argv[2]))
     for _ in range(int(sys.argv[1])):
         print(json.dumps(random_value(rng, 0)).encode().hex())
 else:
