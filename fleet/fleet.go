@@ -5,7 +5,6 @@ package fleet
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
 
@@ -82,15 +81,7 @@ func connect(ctx context.Context, cfg Config) (*Fleet, error) {
 func (cfg Config) zookeeper() (zkconn.Config, error) {
 	config := zkconn.Config{Auth: cfg.ZooKeeperAuth, TLS: cfg.ZooKeeperTLS, Logger: cfg.Logger}
 	var err error
-	switch {
-	case (cfg.ZooKeeper == "") == (cfg.ZooKeeperHostsFile == ""):
-		err = &store.Error{Op: "configuring access to", Subject: "ZooKeeper", Kind: store.Invalid,
-			Err: errors.New("give one of Config.ZooKeeper and Config.ZooKeeperHostsFile")}
-	case cfg.ZooKeeper != "":
-		config.Servers, config.Chroot, err = zkconn.ParseServers(cfg.ZooKeeper)
-	default:
-		config.Servers, _, err = zkconn.ReadHostsFile(cfg.ZooKeeperHostsFile)
-	}
+	config.Servers, config.Chroot, err = zkconn.FindServers(cfg.ZooKeeper, cfg.ZooKeeperHostsFile)
 	return config, err
 }
 

@@ -64,6 +64,9 @@ func exitCode(err error) int {
 	if worker, ok := errors.AsType[*workerError](err); ok {
 		return worker.code
 	}
+	if child, ok := errors.AsType[*childExit](err); ok {
+		return child.code
+	}
 	if code, ok := exitCodes[store.KindOf(err)]; ok {
 		return code
 	}

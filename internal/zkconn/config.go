@@ -100,6 +100,7 @@ type Status struct {
 	Connected bool
 	Session   string // the session's id in hexadecimal, "0x…"; "" if there is none
 	Server    string // the server that we are, or were last, connected to
+	LocalAddr string // our own end of the connection, as host:port; "" if there is none
 	LastError string // why we aren't connected, in one line; "" if we are
 	Watches   int    // how many watches are armed
 }

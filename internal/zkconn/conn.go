@@ -125,7 +125,7 @@ func (c *Conn) connected(l *link) {
 	c.session, c.ready, c.lastErr = session, l, nil
 	c.broadcast()
 	c.mu.Unlock()
-	state := SessionState{Event: Connected, New: fresh, Session: sessionName(session)}
+	state := SessionState{Event: Connected, New: fresh, Session: SessionName(session)}
 	c.log.Info("connected to ZooKeeper", "server", l.dialer.current(), "session", state.Session, "new", fresh)
 	c.cfg.Observer.SessionChanged(state)
 }
@@ -175,7 +175,7 @@ func (c *Conn) expired() {
 	if session == 0 {
 		return
 	}
-	c.log.Warn("the ZooKeeper session is lost", "session", sessionName(session))
+	c.log.Warn("the ZooKeeper session is lost", "session", SessionName(session))
 	c.cfg.Observer.SessionChanged(SessionState{Event: Expired})
 }
 
@@ -244,9 +244,12 @@ func (c *Conn) WaitConnected(ctx context.Context) error {
 func (c *Conn) Status() Status {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := Status{Connected: c.ready != nil, Session: sessionName(c.session), Watches: c.watches.count()}
+	s := Status{Connected: c.ready != nil, Session: SessionName(c.session), Watches: c.watches.count()}
 	if c.link != nil {
 		s.Server = c.link.dialer.current()
+	}
+	if s.Connected {
+		s.LocalAddr = c.link.dialer.local()
 	}
 	if !s.Connected && c.lastErr != nil {
 		s.LastError = c.lastErr.Error()
@@ -257,8 +260,9 @@ func (c *Conn) Status() Status {
 // target names the ensemble, for errors.
 func (c *Conn) target() string { return strings.Join(c.cfg.Servers, ",") + c.cfg.Chroot }
 
-// sessionName returns a session's id as ZooKeeper's own tools write it.
-func sessionName(id int64) string {
+// SessionName returns a session's id, such as a znode's EphemeralOwner, as
+// Status and ZooKeeper's own tools write it: "0x…"; "" for 0, which is none.
+func SessionName(id int64) string {
 	if id == 0 {
 		return ""
 	}

@@ -207,6 +207,17 @@ func (d *dialer) current() string {
 	return d.server
 }
 
+// local returns our own end of the connection made last, "" if there was none.
+// It may be called from anywhere.
+func (d *dialer) local() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.conn == nil {
+		return ""
+	}
+	return d.conn.LocalAddr().String()
+}
+
 // jitter returns a random time below limit.
 func jitter(limit time.Duration) time.Duration {
 	if limit <= 0 {

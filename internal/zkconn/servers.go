@@ -48,6 +48,22 @@ func ParseServers(s string) (servers []string, chroot string, err error) {
 	return servers, chroot, nil
 }
 
+// FindServers returns the servers that a connect string names, see ParseServers,
+// or else those in a hosts file, see ReadHostsFile, whose bad lines are left out.
+// One of the two is to be given. Errors are Invalid, or the file's.
+func FindServers(connect, hostsFile string) (servers []string, chroot string, err error) {
+	switch {
+	case (connect == "") == (hostsFile == ""):
+		return nil, "", &store.Error{Op: "configuring access to", Subject: "ZooKeeper", Kind: store.Invalid,
+			Err: errors.New("give one of Config.ZooKeeper and Config.ZooKeeperHostsFile")}
+	case connect != "":
+		return ParseServers(connect)
+	default:
+		servers, _, err = ReadHostsFile(hostsFile)
+		return servers, "", err
+	}
+}
+
 // ReadHostsFile reads the servers from a file: one host:port a line. Blank
 // lines and what follows a # are skipped. A bad line among good ones is a
 // warning that names the file and the line; a file without a good line is an

@@ -123,6 +123,26 @@ func (c *Conn) CreateEphemeral(ctx context.Context, path string, data []byte) er
 	return err
 }
 
+// ReplaceEphemeral puts a znode of our session, with new data, in the place of
+// one that another session left, if that has the given version. Both happen at
+// once: whoever lists the parent sees the one or the other. Errors: NotFound,
+// Conflict, TooLarge, Denied, Invalid, Unavailable; after the last it may or may
+// not have happened.
+func (c *Conn) ReplaceEphemeral(ctx context.Context, path string, data []byte, version int32) error {
+	const op = "replacing znode"
+	if err := checkSize(op, path, data); err != nil {
+		return err
+	}
+	_, err := request(ctx, c, op, path, once, func(conn *zk.Conn, full string) (struct{}, error) {
+		_, err := conn.Multi(
+			&zk.DeleteRequest{Path: full, Version: version},
+			&zk.CreateRequest{Path: full, Data: data, Acl: openACL, Flags: zk.FlagEphemeral},
+		)
+		return struct{}{}, err
+	})
+	return err
+}
+
 func (c *Conn) createAt(ctx context.Context, path string, data []byte, flags int32) error {
 	const op = "creating znode"
 	if err := checkSize(op, path, data); err != nil {

@@ -173,6 +173,36 @@ func TestCreateEphemeral(t *testing.T) {
 	wantKind(t, err, store.NotFound)
 }
 
+func TestReplaceEphemeral(t *testing.T) {
+	addr := devtest.SharedZooKeeper(t)
+	c, other, ctx := open(t, config(t, addr)), open(t, config(t, addr)), within(t)
+	const path = "/discovery/test/prod/x-127.0.0.1:1"
+	wantKind(t, c.ReplaceEphemeral(ctx, path, nil, 0), store.NotFound)
+	must(t, other.CreateEphemeral(ctx, path, []byte("theirs")))
+	wantKind(t, c.ReplaceEphemeral(ctx, path, []byte("ours"), 1), store.Conflict)
+	if stat := wantData(t, c, path, "theirs"); zkconn.SessionName(stat.EphemeralOwner) != other.Status().Session {
+		t.Errorf("after a conflict the owner is %s", zkconn.SessionName(stat.EphemeralOwner))
+	}
+	must(t, c.ReplaceEphemeral(ctx, path, []byte("ours"), 0))
+	if stat := wantData(t, other, path, "ours"); zkconn.SessionName(stat.EphemeralOwner) != c.Status().Session {
+		t.Errorf("the owner is %s, our session %s", zkconn.SessionName(stat.EphemeralOwner), c.Status().Session)
+	}
+	other.Close()
+	wantData(t, c, path, "ours")
+}
+
+func TestStatusHasOurAddress(t *testing.T) {
+	addr := sharedServer(t)
+	c := open(t, config(t, addr))
+	if local := zkconn.New(config(t, addr)).Status().LocalAddr; local != "" {
+		t.Errorf("without a connection it is %q", local)
+	}
+	must(t, c.WaitConnected(within(t)))
+	if local := c.Status().LocalAddr; !strings.HasPrefix(local, "127.0.0.1:") || local == addr {
+		t.Errorf("our end of the connection to %s is %q", addr, local)
+	}
+}
+
 func TestDigestAuth(t *testing.T) {
 	addr := devtest.SharedZooKeeper(t)
 	raw, chroot := devtest.RawZooKeeper(t, addr)

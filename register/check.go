@@ -1,0 +1,73 @@
+package register
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/kingpinfs/kingpin/store"
+)
+
+// Check finds out whether a service works. A registration makes its checks at
+// the same time, but each by one goroutine at a time. A Check belongs to one
+// registration.
+type Check interface {
+	// Check returns nil if the service that is registered as endpoint
+	// (host:port) works. It returns when ctx is done at the latest.
+	Check(ctx context.Context, endpoint string) error
+	// String names the check in logs and metrics.
+	fmt.Stringer
+}
+
+// Func makes a check of a function.
+func Func(name string, check func(ctx context.Context, endpoint string) error) Check {
+	return funcCheck{name, check}
+}
+
+type funcCheck struct {
+	name  string
+	check func(ctx context.Context, endpoint string) error
+}
+
+func (f funcCheck) String() string { return f.name }
+
+func (f funcCheck) Check(ctx context.Context, endpoint string) error { return f.check(ctx, endpoint) }
+
+// ParseCheck makes a check of its text:
+//
+//	tcp                 a connection to the registered endpoint is accepted
+//	tcp:PORT            the same, of another port of its host
+//	tcp:HOST:PORT       the same, of anything
+//	http:///PATH        GET is answered with a 2xx; HOST and PORT, where they are
+//	http://HOST/PATH    left out, are those of the registered endpoint
+//	http://HOST:PORT/PATH
+//	thrift:METHOD       a call of METHOD, which takes no arguments, is answered,
+//	                    and by no exception; METHOD may be followed by one or more
+//	                    of ",framed", ",buffered" and ",compact"
+//	exec:COMMAND        a command ends with exit code 0. It is split into words as a
+//	                    shell would, and run without one
+//
+// Errors are Invalid.
+func ParseCheck(text string) (Check, error) {
+	kind, rest, found := strings.Cut(text, ":")
+	var check Check
+	var err error
+	switch {
+	case text == "tcp":
+		check = TCP("")
+	case kind == "tcp" && found:
+		check, err = parseTCP(rest)
+	case kind == "http" && found:
+		check, err = parseHTTP(text)
+	case kind == "thrift" && found:
+		check, err = parseThrift(rest)
+	case kind == "exec" && found:
+		check, err = parseExec(rest)
+	default:
+		err = fmt.Errorf("want tcp, http://…, thrift:METHOD or exec:COMMAND")
+	}
+	if err != nil {
+		return nil, &store.Error{Op: "parsing the check", Subject: text, Kind: store.Invalid, Err: err}
+	}
+	return check, nil
+}
