@@ -26,7 +26,7 @@ const (
 // callers are goroutines that call a service, all through one pool.
 type callers struct {
 	t       testing.TB
-	s       *service
+	s       *thriftService
 	pool    *thriftpool.Pool
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -54,7 +54,7 @@ type harm struct{ begun, end time.Time }
 
 // startCallers starts so many callers of the idempotent method and so many of the
 // other one. They share a pool that knows the service by the monitor's file.
-func startCallers(s *service, echoes, records int) *callers {
+func startCallers(s *thriftService, echoes, records int) *callers {
 	t := s.f.t
 	t.Helper()
 	hosts := serverset.NewFile(s.m.serverset(s.name), serverset.FileOptions{})

@@ -47,8 +47,8 @@ func pythonServer(t testing.TB, port int, notes string) []string {
 	return []string{"/usr/bin/python3", script, generated, strconv.Itoa(port), notes}
 }
 
-// service is a Thrift service whose servers run under `kingpin register`.
-type service struct {
+// thriftService is a Thrift service whose servers run under `kingpin register`.
+type thriftService struct {
 	f       *fleet
 	kind    serverKind
 	dir     string // of the files in which servers note ids
@@ -67,13 +67,13 @@ type thriftServer struct {
 	pid      int // of the server itself
 }
 
-// newService starts a service with so many servers, and a monitor that serves its
+// newThriftService starts a service with so many servers, and a monitor that serves its
 // members.
-func newService(f *fleet, kind serverKind, servers int) *service {
+func newThriftService(f *fleet, kind serverKind, servers int) *thriftService {
 	f.t.Helper()
 	needFUSE(f.t)
 	f.run("dependency", "create", boxDep)
-	s := &service{f: f, kind: kind, dir: tempDir(f.t), used: map[int]bool{}}
+	s := &thriftService{f: f, kind: kind, dir: tempDir(f.t), used: map[int]bool{}}
 	s.name = f.newServerset("ledger", "prod", boxDep)
 	s.cfg = monitorConfig{Mode: "fuse", Dependencies: []string{boxDep}, Dirs: f.newDirs()}
 	s.m = f.startMonitor(s.cfg)
@@ -85,7 +85,7 @@ func newService(f *fleet, kind serverKind, servers int) *service {
 }
 
 // start starts a server, on a port that none has had.
-func (s *service) start() *thriftServer {
+func (s *thriftService) start() *thriftServer {
 	s.f.t.Helper()
 	port := 0
 	for port == 0 || s.used[port] {
@@ -112,7 +112,7 @@ func (s *service) start() *thriftServer {
 }
 
 // endpoints returns where the servers are, in order.
-func (s *service) endpoints() []string {
+func (s *thriftService) endpoints() []string {
 	var all []string
 	for _, server := range s.servers {
 		all = append(all, server.endpoint)
@@ -122,18 +122,18 @@ func (s *service) endpoints() []string {
 }
 
 // awaitFile waits until the file has the servers.
-func (s *service) awaitFile() {
+func (s *thriftService) awaitFile() {
 	s.f.t.Helper()
 	s.m.awaitServerset(s.name, s.endpoints()...)
 }
 
 // forget takes a server, that was ended, off the list.
-func (s *service) forget(server *thriftServer) {
+func (s *thriftService) forget(server *thriftServer) {
 	s.servers = slices.DeleteFunc(s.servers, func(other *thriftServer) bool { return other == server })
 }
 
 // kill kills a server by SIGKILL. What registered it ends, too.
-func (s *service) kill(server *thriftServer) {
+func (s *thriftService) kill(server *thriftServer) {
 	s.f.t.Helper()
 	kill(s.f.t, server.pid, syscall.SIGKILL)
 	server.wait()
@@ -141,7 +141,7 @@ func (s *service) kill(server *thriftServer) {
 }
 
 // stop stops a server in good order, as an update of it would.
-func (s *service) stop(server *thriftServer) {
+func (s *thriftService) stop(server *thriftServer) {
 	s.f.t.Helper()
 	server.signal(syscall.SIGTERM)
 	server.wait()
@@ -149,7 +149,7 @@ func (s *service) stop(server *thriftServer) {
 }
 
 // noted returns how often each id was noted, by whatever server.
-func (s *service) noted() map[string]int {
+func (s *thriftService) noted() map[string]int {
 	s.f.t.Helper()
 	times := map[string]int{}
 	for port := range s.used {

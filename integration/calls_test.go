@@ -31,7 +31,7 @@ func TestCallsWhileServersComeAndGo(t *testing.T) {
 					t.Fatalf("%s: %v", callsFor, err)
 				}
 			}
-			s := newService(newFleet(t, gofakes3), run.kind, 3)
+			s := newThriftService(newFleet(t, gofakes3), run.kind, 3)
 			c := startCallers(s, 200, 50)
 			c.awaitCalls(1)
 			c.mustSpread()
