@@ -6,10 +6,9 @@ import (
 	"time"
 
 	"github.com/apache/thrift/lib/go/thrift"
-	"github.com/reddit/baseplate.go/thriftbp"
-
 	"github.com/kingpinfs/kingpin/serverset"
 	"github.com/kingpinfs/kingpin/thriftpool"
+	"github.com/reddit/baseplate.go/thriftbp"
 )
 
 // What all of them are given.

@@ -9,7 +9,6 @@ import (
 	"os/exec"
 
 	"github.com/apache/thrift/lib/go/thrift"
-
 	"github.com/kingpinfs/kingpin/internal/ledger"
 )
 
