@@ -2,6 +2,7 @@ package integration
 
 import (
 	"os"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -104,17 +105,20 @@ func (c *callers) killWorker() {
 	c.awaitCalls(1)
 }
 
-// killMonitor kills the whole monitor, and a server while there is none.
+// killMonitor kills the whole monitor, and most servers while there is none: the
+// file goes on to list them, and no more than one can be ejected.
 func (c *callers) killMonitor() {
 	c.t.Helper()
 	c.s.m.kill()
 	c.awaitCalls(1)
-	server := c.s.servers[0]
-	c.harm(server)
-	c.s.kill(server)
-	c.healed(server)
+	for _, server := range slices.Clone(c.s.servers[:2]) {
+		c.harm(server)
+		c.s.kill(server)
+		c.healed(server)
+	}
 	c.awaitCalls(2)
 	c.s.m = c.s.f.startMonitor(c.s.cfg)
 	c.s.awaitFile()
+	c.replace()
 	c.replace()
 }
