@@ -38,7 +38,7 @@ BENCHFLAGS ?=
 SOAK ?= 10m
 
 .PHONY: bench
-bench: deps build ## Measure the monitor against baselines (four minutes); see docs/benchmarks.md
+bench: deps build ## Measure the monitor against baselines (five minutes); see docs/benchmarks.md
 	$(MOUNTING_RUN) ./scripts/bench $(BENCHFLAGS)
 
 .PHONY: soak
@@ -51,13 +51,17 @@ bench-go: deps ## Run the benchmarks of the packages
 
 .PHONY: generate
 generate: deps-generate ## Generate the code of the Thrift files anew
-	go generate ./examples/thrift ./thriftpool/internal/probe
+	go generate ./examples/thrift ./internal/ledger ./thriftpool/internal/probe
 
 .PHONY: lint
-lint: deps-lint ## Run the linters, and check that go.mod is tidy
-	@# A cache shared with other clones reports their files.
-	GOLANGCI_LINT_CACHE='$(CURDIR)/.tools/golangci-lint-cache' golangci-lint run ./...
+# A cache shared with other clones reports their files.
+lint: export GOLANGCI_LINT_CACHE := $(CURDIR)/.tools/golangci-lint-cache
+lint: deps-lint ## Run the linters, and check that each go.mod is tidy
+	golangci-lint run ./...
 	go mod tidy -diff
+	@# A module of its own, for what it compares with.
+	cd scripts/poolbench && golangci-lint run --config ../../.golangci.yml ./...
+	go -C scripts/poolbench mod tidy -diff
 
 .PHONY: demo
 demo: deps-demo build ## Start ZooKeeper, S3 and a monitor here and walk through what it does
@@ -66,8 +70,8 @@ demo: deps-demo build ## Start ZooKeeper, S3 and a monitor here and walk through
 .PHONY: deps-demo deps deps-systemd deps-generate deps-lint
 deps-demo: ## Install what the demo needs: Debian's zookeeper and fuse3
 	@scripts/deps zookeeper fuse3
-deps: deps-demo .tools/versitygw-$(VERSITYGW_VERSION) ## Install what the tests need: the demo's, a C compiler, programs that watch and write files, systemd-analyze, Python's Thrift, an S3 server
-	@scripts/deps gcc inotify-tools python3 python3-kazoo python3-thrift python3-watchdog rsync systemd vim-tiny
+deps: deps-demo .tools/versitygw-$(VERSITYGW_VERSION) ## Install what the tests need: the demo's, a C compiler, programs that watch and write files, systemd-analyze, Thrift's compiler and its library for Python, an S3 server
+	@scripts/deps gcc inotify-tools python3 python3-kazoo python3-thrift python3-watchdog rsync systemd thrift-compiler vim-tiny
 deps-systemd: ## Install what test-systemd needs: Debian's debootstrap and systemd-container
 	@scripts/deps debootstrap systemd-container
 deps-generate: ## Install what generate needs: Debian's thrift-compiler

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/apache/thrift/lib/go/thrift"
@@ -55,6 +56,7 @@ type task struct {
 	first      *task // if this is a hedge: the attempts that it runs beside
 
 	attempts int
+	refused  int    // of them, where nobody listened
 	sent     bool   // a server may have received it
 	failed   *fault // of the attempt before
 
@@ -133,13 +135,19 @@ func (p *Pool) persist(ctx context.Context, t *task) (answer, *fault) {
 
 // again tells whether a call is to be made once more after it failed.
 func (p *Pool) again(t *task, f *fault) bool {
-	if t.attempts >= p.options.MaxAttempts || !f.repeatable(t.idempotent) || !time.Now().Before(t.deadline) {
+	// A host where nobody listens was asked nothing, and can't be overloaded by it.
+	// When most hosts have died, every call meets some.
+	refused := f.kind == undialled && errors.Is(f.err, syscall.ECONNREFUSED) && p.options.MaxAttempts > 1 && p.options.RetryRatio >= 0
+	if refused {
+		t.refused++
+	}
+	if t.attempts-t.refused >= p.options.MaxAttempts || !f.repeatable(t.idempotent) || !time.Now().Before(t.deadline) {
 		return false
 	}
 	if f.received && !reset(t.result) {
 		return false
 	}
-	if !p.budget.spend() {
+	if !refused && !p.budget.spend() {
 		return false
 	}
 	p.metrics.retried()

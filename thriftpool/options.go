@@ -89,8 +89,9 @@ type Options struct {
 	// MaxMessageSize is the most bytes that an answer may have. 0 means 64 MiB.
 	MaxMessageSize int
 
-	// MaxAttempts is how many hosts are asked at most for one call. 0 means 3; 1
-	// that calls are never made again.
+	// MaxAttempts is how many hosts are asked at most for one call, without those
+	// that refuse the connection because nobody listens there. 0 means 3; 1 that
+	// calls are never made again.
 	MaxAttempts int
 	// Idempotent names the methods that do no harm when they are executed twice.
 	// They are made again also when a server may have received them. WithIdempotent

@@ -139,8 +139,11 @@ func (p *Pool) take(exclude []string) (g grant, ok bool) {
 	unwanted := exclude[:len(exclude):len(exclude)]
 	for range tries {
 		lease, err := p.balancer.Pick(unwanted...)
-		if err != nil && len(unwanted) > len(exclude) {
-			break // the others are there, but busy
+		if len(unwanted) > len(exclude) && (err != nil || lease.Trial()) {
+			// The others are there, but busy: better wait for one of them than try,
+			// call by call, one that fails.
+			lease.Done(serverset.Abandoned)
+			break
 		}
 		if err != nil {
 			return grant{err: err}, true

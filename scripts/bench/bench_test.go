@@ -46,6 +46,73 @@ func TestQuickRun(t *testing.T) {
 	}
 }
 
+// The program that measures Thrift calls is another module, which tests reach here.
+func TestCalls(t *testing.T) {
+	all, err := runPoolbench(t.Context(), callRounds{1, 10 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range all {
+		if c.CallsPerSecond <= 0 || c.P50 <= 0 || c.P99 < c.P50 || c.CPU <= 0 || c.Allocs <= 0 || c.Bytes <= 0 {
+			t.Errorf("it measured %+v", c)
+		}
+	}
+	var b table
+	if err := b.addCalls(all); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range b.rows {
+		if r.Ratio == nil {
+			t.Errorf("%q isn't compared: %+v", r.What, r)
+		}
+	}
+}
+
+func TestAddCalls(t *testing.T) {
+	measured := func(client, transport string, goroutines int, speed float64) calls {
+		return calls{Client: client, Transport: transport, Goroutines: goroutines, CallsPerSecond: speed, P50: 1e-3, P99: 2e-3, CPU: 1e-6, Allocs: 7.5, Bytes: 300}
+	}
+	var b table
+	if err := b.addCalls([]calls{
+		measured("bare", "framed", 16, 1000), measured("pool", "framed", 16, 960), measured("baseplate", "framed", 16, 960),
+		measured("bare", "header", 1, 1000), measured("pool", "header", 1, 940), measured("baseplate", "header", 1, 930),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	if err := b.print(&out, false); err != nil {
+		t.Fatal(err)
+	}
+	want := `what                                                                          measured  baseline  ratio  goal     met
+Thrift calls, 16 at once: how many, against a bare client each                   960/s    1000/s  0.96×  ≥ 0.95×  yes
+Thrift calls, 16 at once: p50, against a bare client each                      1.00 ms   1.00 ms  1.00×  –        –
+Thrift calls, 16 at once: p99, against a bare client each                      2.00 ms   2.00 ms  1.00×  –        –
+Thrift calls, 16 at once: processor time, against a bare client each           1.00 µs   1.00 µs  1.00×  –        –
+Thrift calls, 16 at once: allocations, against a bare client each                 7.50      7.50  1.00×  –        –
+Thrift calls, 16 at once: bytes allocated, against a bare client each            300 B     300 B  1.00×  –        –
+Thrift calls, 16 at once: how many, against baseplate.go's pool                  960/s     960/s  1.00×  > 1×     NO
+Thrift calls, 16 at once: p50, against baseplate.go's pool                     1.00 ms   1.00 ms  1.00×  –        –
+Thrift calls, 16 at once: p99, against baseplate.go's pool                     2.00 ms   2.00 ms  1.00×  –        –
+Thrift calls, 16 at once: processor time, against baseplate.go's pool          1.00 µs   1.00 µs  1.00×  –        –
+Thrift calls, 16 at once: allocations, against baseplate.go's pool                7.50      7.50  1.00×  –        –
+Thrift calls, 16 at once: bytes allocated, against baseplate.go's pool           300 B     300 B  1.00×  –        –
+Thrift calls, 1 at once, over THeader: how many, against a bare client each      940/s    1000/s  0.94×  ≥ 0.95×  NO
+Thrift calls, 1 at once, over THeader: how many, against baseplate.go's pool     940/s     930/s  1.01×  > 1×     yes
+`
+	if out.String() != want {
+		t.Errorf("printed\n%s\nnot\n%s", &out, want)
+	}
+	for name, all := range map[string][]calls{
+		"nothing": nil, "no pool": {measured("bare", "framed", 1, 1)},
+		"no peer": {measured("bare", "framed", 1, 1), measured("pool", "framed", 1, 1)},
+		"others":  {measured("bare", "framed", 1, 1), measured("pool", "framed", 16, 1), measured("baseplate", "header", 16, 1)},
+	} {
+		if err := new(table).addCalls(all); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
 func TestOptionsThatAreWrong(t *testing.T) {
 	for _, args := range [][]string{
 		{"--only", "reads,nothing"}, {"--output", "xml"}, {"--nothing"}, {"reads"},

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"time"
 
@@ -34,10 +35,14 @@ func (q *quantity) String() string {
 		return report.ThreeDigits(q.Value*1e3) + " ms"
 	case q.Unit == "s":
 		return report.ThreeDigits(q.Value) + " s"
+	case q.Unit == "B" && q.Value < 1e4:
+		return report.ThreeDigits(q.Value) + " B"
 	case q.Unit == "B":
 		return report.ThreeDigits(q.Value/1e6) + " MB"
 	case q.Unit == "1/s":
 		return report.ThreeDigits(q.Value) + "/s"
+	case q.Value != math.Trunc(q.Value):
+		return report.ThreeDigits(q.Value)
 	default:
 		return fmt.Sprint(q.Value)
 	}
@@ -79,6 +84,11 @@ func (t *table) add(part, what string, measured, baseline *quantity) *row {
 // ratioGoal makes a ratio the row's goal.
 func (r *row) ratioGoal(most float64) {
 	r.goal(fmt.Sprintf("≤ %g×", most), r.Ratio != nil && *r.Ratio <= most)
+}
+
+// ratioAtLeast makes a ratio the row's goal where more is better.
+func (r *row) ratioAtLeast(least float64) {
+	r.goal(fmt.Sprintf("≥ %g×", least), r.Ratio != nil && *r.Ratio >= least)
 }
 
 func (r *row) goal(text string, met bool) { r.Goal, r.Met = text, &met }
