@@ -26,10 +26,10 @@ type ledgerServer struct{ file *os.File }
 
 // work is what the service does beside: a few milliseconds, so that calls are
 // under way when something happens to the server.
-func work() { <-time.After(rand.N(4 * time.Millisecond)) }
+func workAWhile() { <-time.After(rand.N(4 * time.Millisecond)) }
 
 func (s *ledgerServer) Echo(_ context.Context, text string) (string, error) {
-	work()
+	workAWhile()
 	return text, nil
 }
 
@@ -39,7 +39,7 @@ func (s *ledgerServer) Record(_ context.Context, id string) (string, error) {
 	if _, err := s.file.WriteString(id + "\n"); err != nil {
 		return "", err
 	}
-	work()
+	workAWhile()
 	return id, nil
 }
 
