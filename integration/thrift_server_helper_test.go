@@ -24,7 +24,7 @@ func init() { helpers[thriftServerHelper] = serveLedger }
 // ledgerServer is the service.
 type ledgerServer struct{ file *os.File }
 
-// work is what the service does beside: a few milliseconds, so that calls are
+// workAWhile is what the service does beside: a few milliseconds, so that calls are
 // under way when something happens to the server.
 func workAWhile() { <-time.After(rand.N(4 * time.Millisecond)) }
 
