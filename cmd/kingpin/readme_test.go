@@ -9,9 +9,12 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/kingpinfs/kingpin/internal/devcluster"
 )
 
 // block is a fenced block of a Markdown page.
@@ -73,7 +76,7 @@ func steps(blocks []block) []step {
 func TestReadme(t *testing.T) {
 	blocks := readBlocks(t, "../../README.md")
 	dir := filepath.Join(t.TempDir(), "kingpin")
-	const shownDir = "/tmp/kingpin"
+	const shownDir, shownPort = "/tmp/kingpin", "8099"
 	var dev []string
 	for _, b := range blocks {
 		if b.language != "sh" {
@@ -98,8 +101,13 @@ func TestReadme(t *testing.T) {
 	}
 	var script strings.Builder
 	const mark = "=== end of a step"
+	port, err := devcluster.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fitted := strings.NewReplacer(shownDir, dir, shownPort, strconv.Itoa(port))
 	for _, s := range shown {
-		fmt.Fprintf(&script, "%s\nprintf '%s\\n'\n", strings.ReplaceAll(s.command, shownDir, dir), mark)
+		fmt.Fprintf(&script, "%s\nprintf '%s\\n'\n", fitted.Replace(s.command), mark)
 	}
 	path := filepath.Join(t.TempDir(), "script")
 	if err := os.WriteFile(path, []byte(script.String()), 0o644); err != nil {
@@ -116,7 +124,7 @@ func TestReadme(t *testing.T) {
 		t.Fatalf("the script ended early:\n%s", output)
 	}
 	for i, s := range shown {
-		want := strings.Join(s.output, "\n")
+		want := fitted.Replace(strings.Join(s.output, "\n"))
 		if got := strings.TrimSuffix(got[i], "\n"); normalize(got) != normalize(want) {
 			t.Errorf("$ %s\nprints\n%s\nthe README shows\n%s", s.command, got, want)
 		}
