@@ -234,7 +234,7 @@ func TestStormOfWrites(t *testing.T) {
 		// Otherwise writers get their turn late where there are few processors.
 		check(t, unix.Setpriority(unix.PRIO_PGRP, h.Process.Pid, 10))
 	}
-	const versions = 24
+	const versions = 8
 	await(t, "enough versions", func() bool {
 		return newest[stormBig].Load() > versions && newest[stormLog].Load() > versions
 	})

@@ -62,15 +62,10 @@ func playStep(w *worker, control *control, name, argument string) (code int, end
 	case "deaf":
 		<-time.After(time.Hour)
 	case "shown":
-		for m, err := control.receive(); err == nil && m.Kind != sayShown; m, err = control.receive() {
-			continue
-		}
+		awaitMessage(control, sayShown)
 	case "wake":
 		_ = control.send(message{Kind: sayWake, Volume: configVolume, ID: 7, Wakeup: &kpfs.Wakeup{From: "a", To: "b"}})
-		m, err := control.receive()
-		for ; err == nil && m.Kind != sayWoken; m, err = control.receive() {
-			continue
-		}
+		m := awaitMessage(control, sayWoken)
 		_ = control.send(message{Kind: sayReady, Ready: "woken " + strconv.FormatUint(m.ID, 10) + " " + m.Error})
 	case "work":
 		ctx, end := w.link.open(context.Background())
@@ -81,4 +76,18 @@ func playStep(w *worker, control *control, name, argument string) (code int, end
 		_ = control.send(message{Kind: messageKind(name), Ready: "pid " + strconv.Itoa(os.Getpid())})
 	}
 	return 0, false
+}
+
+// awaitMessage returns the next message of a kind. Meanwhile it answers as any
+// worker does.
+func awaitMessage(control *control, kind messageKind) message {
+	for {
+		m, err := control.receive()
+		if err != nil || m.Kind == kind {
+			return m
+		}
+		if m.Kind == sayPing {
+			_ = control.send(message{Kind: sayPong})
+		}
+	}
 }
