@@ -74,7 +74,8 @@ func (m *monitor) stopWorkers() {
 func (m *monitor) awaitMounts() {
 	m.t.Helper()
 	await(m.t, "the mounts to be there", func() error {
-		if found := mountsBelow(m.t, filepath.Dir(m.dirs.config)); len(found) != 2 {
+		// The configs', the one within it for those who write, and the serversets'.
+		if found := mountsBelow(m.t, filepath.Dir(m.dirs.config)); len(found) != 3 {
 			return fmt.Errorf("there are %q", found)
 		}
 		return nil

@@ -174,7 +174,8 @@ func TestCancelledLockLeavesNothing(t *testing.T) {
 	for range 10 {
 		wg.Go(func() {
 			_, err := c.Lock(shortly(t), lockPath)
-			if store.KindOf(err) != store.Conflict {
+			// On a busy machine the time may be over before ZooKeeper has told.
+			if store.KindOf(err) != store.Conflict && !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("got %v", err)
 			}
 		})
