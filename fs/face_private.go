@@ -125,7 +125,7 @@ func (f *privateFace) Create(_ cancelled, in *fuse.CreateIn, name string, out *f
 	if d == nil {
 		return status(syscall.ESTALE)
 	}
-	if errno := f.w.accepts(d, name); errno != 0 {
+	if errno := f.w.admits(d, name, &in.InHeader); errno != 0 {
 		return status(errno)
 	}
 	s := f.newScratch(d, name)
@@ -143,7 +143,7 @@ func (f *privateFace) Open(_ cancelled, in *fuse.OpenIn, _ *fuse.OpenOut) fuse.S
 		return status(syscall.ESTALE)
 	}
 	d, name := s.place()
-	if errno := f.w.accepts(d, name); errno != 0 {
+	if errno := f.w.admits(d, name, &in.InHeader); errno != 0 {
 		return status(errno)
 	}
 	s.mu.Lock()

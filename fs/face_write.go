@@ -39,6 +39,9 @@ func (f *writableFace) Lookup(cancel cancelled, h *fuse.InHeader, name string, o
 	if f.lookupStaged(h, name, out) {
 		return fuse.OK
 	}
+	if len(name) > maxName {
+		return status(syscall.ENAMETOOLONG)
+	}
 	if b := f.w.bounceOf(h.NodeId, name, h.Pid); b != nil {
 		out.NodeId = b.id
 		f.linkAttr(b.id, b.target, &out.Attr)
@@ -162,7 +165,7 @@ func (f *writableFace) SetAttr(_ cancelled, in *fuse.SetAttrIn, out *fuse.AttrOu
 		if size > uint64(f.w.limit) {
 			return status(syscall.EFBIG)
 		}
-		return status(f.w.bounce(d, name, in.Pid))
+		return status(f.w.bounce(d, name, &in.InHeader))
 	}
 	f.fileAttr(v, &out.Attr)
 	out.SetTimeout(cacheFor)
@@ -197,11 +200,11 @@ func (f *writableFace) Create(_ cancelled, in *fuse.CreateIn, name string, out *
 	errno := f.w.accepts(d, name)
 	switch {
 	case errno == 0 && !exclusive:
-		return status(f.w.bounce(d, name, in.Pid))
+		return status(f.w.bounce(d, name, &in.InHeader))
 	case errno == 0 && isReplacer(in.Pid):
 		return f.create(created, d, in, name, out)
 	case CheckName(name) != nil, !exclusive && !looksTemporary(name):
-		return status(errno)
+		return status(f.w.admits(d, name, &in.InHeader))
 	}
 	return f.create(temporary, d, in, name, out)
 }

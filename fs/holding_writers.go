@@ -69,8 +69,9 @@ func (k *keeper) run() {
 			_ = unix.Close(k.mount)
 		}
 	}()
-	pause, tried := leastKeepPause, false
+	pause, tried := time.Duration(0), false
 	for {
+		since := time.Now()
 		id, err := k.attach()
 		if err == nil {
 			k.header.attached.Store(1)
@@ -86,13 +87,22 @@ func (k *keeper) run() {
 		}
 		k.header.attached.Store(0)
 		k.log.Warn("the mount for those who write was taken away; it is mounted again", "dir", k.path)
+		pause = keepPause(pause, time.Since(since))
 		select {
 		case <-k.stop:
 			return
 		case <-time.After(pause):
 		}
-		pause = min(2*pause, mostKeepPause)
 	}
+}
+
+// keepPause returns how long a keeper is to wait whose mount was taken away after
+// so long a time. last is how long it waited the time before, 0 for the first.
+func keepPause(last, kept time.Duration) time.Duration {
+	if last == 0 || kept > mostKeepPause {
+		return leastKeepPause
+	}
+	return min(2*last, mostKeepPause)
 }
 
 // watch returns true when the mount of that id is gone, and false at the end.

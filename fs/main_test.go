@@ -30,6 +30,8 @@ var helpers = map[string]func(args []string) error{
 	"watched":      watchedHelper,
 	"write":        writeHelper,
 	"read-written": readWrittenHelper,
+	"write-on":     writeOnHelper,
+	"hold-written": holdWrittenHelper,
 }
 
 func TestMain(m *testing.M) {

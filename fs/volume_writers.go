@@ -2,7 +2,13 @@ package fs
 
 import (
 	"context"
+	"errors"
+	"time"
 )
+
+// writersAlone is how long the volume's session may outlast the writers' session
+// when both are ended.
+const writersAlone = 5 * time.Second
 
 // serveWriters serves the writers' session. If that can't be, the mount can still
 // be read. life must be held.
@@ -13,13 +19,26 @@ func (v *Volume) serveWriters() *connection {
 		v.writersEnded(err)
 		return nil
 	}
-	v.watch.Go(func() {
-		conn.wait()
-		if !v.closing.Load() {
-			v.writersEnded(nil)
-		}
-	})
+	v.watch.Go(func() { v.watchWriters(conn) })
 	return conn
+}
+
+// watchWriters notes it when the writers' session ends, and says so, unless the
+// volume is closed or its own session ends as well.
+func (v *Volume) watchWriters(conn *connection) {
+	conn.wait()
+	if v.closing.Load() {
+		return // whoever serves next goes on with it
+	}
+	v.ledger.header.writers.attached.Store(0)
+	timeout := time.NewTimer(writersAlone)
+	defer timeout.Stop()
+	select {
+	case <-v.writes.ctx.Done():
+	case <-v.ended:
+	case <-timeout.C:
+		v.writersEnded(errors.New("its session was aborted, or unmounted everywhere"))
+	}
 }
 
 // writersEnded notes that nothing can be written any more.

@@ -117,8 +117,16 @@ func writeHelper(args []string) error {
 	})
 }
 
-// writeBig replaces a file by a content of that number.
+// writeBig replaces a file by a content of that number, and reads it.
 func writeBig(path string, n uint64) error {
+	if err := replaceBig(path, n); err != nil {
+		return err
+	}
+	return verifyOwn(path, n, numberOfAny)
+}
+
+// replaceBig replaces a file by a content of that number.
+func replaceBig(path string, n uint64) error {
 	size := []int{3 << 20, 8, 1 << 20, 1 << 20, 1<<21 + 8, 4096}[n%6]
 	content := numbered(n, size)
 	var err error
@@ -133,10 +141,7 @@ func writeBig(path string, n uint64) error {
 			err = os.Rename(temp, path)
 		}
 	}
-	if err != nil {
-		return err
-	}
-	return verifyOwn(path, n, numberOfAny)
+	return err
 }
 
 func verifyOwn(path string, n uint64, verify func([]byte) (uint64, error)) error {

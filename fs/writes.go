@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -26,6 +27,8 @@ const (
 	// authorFor is how long a process may change the attributes of what it has
 	// published, which changes nothing.
 	authorFor = 30 * time.Second
+	// toldFor is how long nothing is logged of a refusal that is like one that was.
+	toldFor = time.Minute
 	// maxNotes is how many processes are remembered at once.
 	maxNotes = 4096
 	// drainWrites is how long changes under way may take when a volume is closed.
@@ -56,10 +59,11 @@ type writes struct {
 	bounces map[nameOf]*bounce
 	absent  map[nameOf]time.Time
 	authors map[nameOf]time.Time
-	warned  time.Time // when somebody was last told that the writers' session can't be reached
+	told    map[nameOf]time.Time // refusals that were logged, by user
+	warned  time.Time            // when somebody was last told that the writers' session can't be reached
 }
 
-// nameOf is a name as it is to one thread or process.
+// nameOf is a name as it is to one thread, process or user.
 type nameOf struct {
 	who  uint32
 	dir  uint64
@@ -79,7 +83,7 @@ func newWrites(v *Volume) *writes {
 	w := &writes{
 		v: v, writer: v.cfg.Writer, limit: v.cfg.MaxContent, room: newRoom(roomFactor * v.cfg.MaxContent), log: v.cfg.Logger,
 		files: newScratches(), private: newScratches(),
-		bounces: map[nameOf]*bounce{}, absent: map[nameOf]time.Time{}, authors: map[nameOf]time.Time{},
+		bounces: map[nameOf]*bounce{}, absent: map[nameOf]time.Time{}, authors: map[nameOf]time.Time{}, told: map[nameOf]time.Time{},
 	}
 	if w.writer == nil {
 		w.writer = noWriter{}
@@ -112,10 +116,46 @@ func errnoOf(err error) syscall.Errno {
 
 // accepts returns why files of that name can't be written.
 func (w *writes) accepts(d *directory, name string) syscall.Errno {
-	if CheckName(name) != nil {
-		return syscall.EPERM
+	return errnoOf(w.check(d, name))
+}
+
+func (w *writes) check(d *directory, name string) error {
+	if len(name) > maxName {
+		return syscall.ENAMETOOLONG
 	}
-	return errnoOf(w.writer.Accepts(joinName(d.name, name)))
+	if err := CheckName(name); err != nil {
+		return errors.Join(err, syscall.EPERM)
+	}
+	return w.writer.Accepts(joinName(d.name, name))
+}
+
+// admits is accepts for somebody who is to be told of the result. A refusal is
+// logged, once in a while for each user and name, unless the name is that of a
+// temporary file: programs try such names, and do without.
+func (w *writes) admits(d *directory, name string, h *fuse.InHeader) syscall.Errno {
+	err := w.check(d, name)
+	if err == nil {
+		return 0
+	}
+	errno := errnoOf(err)
+	if looksTemporary(name) || !w.tells(nameOf{h.Uid, d.id, name}) {
+		return errno
+	}
+	w.log.Info("nobody can write to a file of that name through the mount", "dir", w.v.plain.path, "name", joinName(d.name, name),
+		"uid", h.Uid, "pid", processOf(h.Pid), "command", commandOf(h.Pid), "errno", unix.ErrnoName(errno), "error", err)
+	return errno
+}
+
+// tells reports whether a refusal is to be logged, and notes that it was. who is a
+// user.
+func (w *writes) tells(key nameOf) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if at, ok := w.told[key]; ok && time.Since(at) < toldFor {
+		return false
+	}
+	note(w.told, key, toldFor)
+	return true
 }
 
 // attached reports whether the writers' session can be reached through the mount.
@@ -136,11 +176,12 @@ func (w *writes) unreachable(thread uint32, why string) syscall.Errno {
 	return syscall.EROFS
 }
 
-// bounce sends a thread that opens a name for writing to the writers' session.
-func (w *writes) bounce(d *directory, name string, thread uint32) syscall.Errno {
-	if errno := w.accepts(d, name); errno != 0 {
+// bounce sends whoever opens a name for writing to the writers' session.
+func (w *writes) bounce(d *directory, name string, h *fuse.InHeader) syscall.Errno {
+	if errno := w.admits(d, name, h); errno != 0 {
 		return errno
 	}
+	thread := h.Pid
 	switch {
 	case thread == 0:
 		return w.unreachable(thread, "it comes from a process that can't be seen from the monitor's PID namespace")

@@ -40,7 +40,7 @@ func (w *writes) rename(temp *scratch, d *directory, from string, newDir *direct
 	}
 	if errno := w.accepts(newDir, to); errno != 0 {
 		if CheckName(to) != nil || !looksTemporary(to) {
-			return denied(errno)
+			return denied(w.admits(newDir, to, h))
 		}
 		return w.move(temp, d, from, newDir, to, h)
 	}
@@ -169,7 +169,7 @@ func (w *writes) remove(d *directory, name string, h *fuse.InHeader) syscall.Err
 	if w.v.tree.versionOf(d, name) == nil || w.hidden(d.id, name, h.Pid) {
 		return syscall.ENOENT
 	}
-	if errno := w.accepts(d, name); errno != 0 {
+	if errno := w.admits(d, name, h); errno != 0 {
 		return denied(errno)
 	}
 	if isReplacer(h.Pid) {
