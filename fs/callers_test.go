@@ -3,6 +3,7 @@ package fs
 import (
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 )
 
@@ -30,4 +31,44 @@ func TestTellsKilled(t *testing.T) {
 	if isKilled(uint32(os.Getpid())) {
 		t.Error("this process is taken for killed")
 	}
+}
+
+func TestParseCall(t *testing.T) {
+	for text, c := range map[string]struct {
+		want call
+		ok   bool
+	}{
+		"1 0x3 0x7f10 0x2a 0x0 0x0 0x0 0x7ffd 0x7f11\n": {call{number: 1, size: 42}, true},
+		"0 0x3 0x7f10 0xffffffffffffffff 0x0 0x0 0x0\n": {call{number: 0, size: 1<<64 - 1}, true},
+		"18 0x3 0x7f10 ff 0x0 0x0 0x0 0x7ffd 0x7f11":    {call{number: 18, size: 255}, true},
+		"-1 0x7ffd 0x7f11\n":                            {}, // blocked, in no call
+		"running\n":                                     {},
+		"":                                              {},
+		"x 0x3 0x7f10 0x2a 0x0 0x0 0x0 0x7ffd 0x7f11\n":      {},
+		"1 0x3 0x7f10 0x 0x0 0x0 0x0 0x7ffd 0x7f11\n":        {},
+		"1 0x3 0x7f10 -1 0x0 0x0 0x0 0x7ffd 0x7f11\n":        {},
+		"1 0x3 0x7f10 0x10000000000000000 0x0 0x0 0x0 0x0\n": {},
+	} {
+		got, ok := parseCall(text)
+		if ok != c.ok || ok && got != c.want {
+			t.Errorf("parseCall(%q): %+v, %v", text, got, ok)
+		}
+	}
+}
+
+func FuzzParseCall(f *testing.F) {
+	f.Add("1 0x3 0x7f10 0x2a 0x0 0x0 0x0 0x7ffd 0x7f11\n")
+	f.Add("-1 0x7ffd 0x7f11\n")
+	f.Add("running\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		c, ok := parseCall(text)
+		if !ok {
+			return
+		}
+		fields := strings.Fields(text)
+		again, ok := parseCall(fmt.Sprintf("%d %s %s %#x 0x0 0x0 0x0", c.number, fields[1], fields[2], c.size))
+		if !ok || again != c {
+			t.Errorf("%q is %+v, which is parsed as %+v, %v", text, c, again, ok)
+		}
+	})
 }
