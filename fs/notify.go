@@ -28,7 +28,7 @@ import (
 // that mount away: where one does, that isn't done unless it must be.
 func (c *connection) dropName(dir uint64, name string, told func() bool) {
 	err := c.notify(entryNotification(dir, name))
-	if errors.Is(err, unix.ENOENT) && !(c.nested && waitsForAnswers()) && told() {
+	if errors.Is(err, unix.ENOENT) && (!c.nested || !waitsForAnswers()) && told() {
 		err = c.notify(epochNotification())
 		if errors.Is(err, unix.EINVAL) {
 			err = nil

@@ -42,9 +42,8 @@ func (t scratches) refer(s *scratch) {
 	t.all[s.id] = s
 }
 
-// forget takes back n references to the scratch of that id; ok is false if there
-// is none.
-func (t scratches) forget(id, n uint64) (ok bool) {
+// forget takes back n references to the scratch of that id, if there is one.
+func (t scratches) forget(id, n uint64) {
 	t.mu.Lock()
 	s := t.all[id]
 	if s != nil {
@@ -54,7 +53,6 @@ func (t scratches) forget(id, n uint64) (ok bool) {
 	if s != nil {
 		t.sweep(s)
 	}
-	return s != nil
 }
 
 // unlink ends that a scratch is linked.

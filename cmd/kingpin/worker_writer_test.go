@@ -31,7 +31,6 @@ import (
 type servers struct {
 	zookeeper, s3 *devcluster.Proxy
 	fleet         *fleet // past the proxies
-	values        *store.Store
 }
 
 // startServers makes a fleet of a few values, all of which box.dep asks for.
