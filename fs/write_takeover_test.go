@@ -67,7 +67,7 @@ func holdWrittenHelper(args []string) error {
 	closeErr := unix.Close(fd)
 	for _, err := range []error{writeErr, closeErr} {
 		if !errors.Is(err, unix.ESTALE) && !errors.Is(err, unix.EIO) {
-			return fmt.Errorf("writing to what a dead process had: %v; closing it: %v", writeErr, closeErr)
+			return fmt.Errorf("writing to what a dead process had: %w; closing it: %w", writeErr, closeErr)
 		}
 	}
 	return nil
