@@ -48,7 +48,7 @@ func TestEveryCommandIsDocumented(t *testing.T) {
 
 // Whatever prints data prints it for programs too.
 func TestEveryCommandThatPrintsHasOutput(t *testing.T) {
-	printNothing := strings.Fields("completion dev help monitor monitor-worker shell dependency/add dependency/create dependency/remove metaconfig/remove serverset/accept")
+	printNothing := strings.Fields("completion dev help monitor monitor-worker register shell dependency/add dependency/create dependency/remove metaconfig/remove serverset/accept")
 	for _, cmd := range allCommands() {
 		path := strings.ReplaceAll(strings.TrimPrefix(strings.TrimPrefix(cmd.CommandPath(), "kingpin"), " "), " ", "/")
 		if cmd.HasSubCommands() || slices.Contains(printNothing, path) {
