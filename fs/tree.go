@@ -261,14 +261,14 @@ func (t *tree) discard(v *version) { t.ledger.release(v.at) }
 
 // commit gives a name the version that stage made, or takes the name away if v
 // is nil, and ends what begin began. It returns what the name held before, if
-// the kernel refers to that still. was is what the name held at the beginning: a
-// version that has come in between by commitNewer stays if it is the newer one, or
-// if the name was to be taken away.
+// the kernel refers to that still. A version that is newer than v stays. was is what
+// the name held at the beginning: what has come in between by commitNewer isn't
+// taken away.
 func (t *tree) commit(d *directory, name string, was, v *version) (referred *version) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	d.settled(name)
-	if s := d.slots[name]; s != nil && s.current != nil && s.current != was && (v == nil || s.current.order > v.order) {
+	if s := d.slots[name]; s != nil && s.current != nil && (v == nil && s.current != was || v != nil && v.order != 0 && s.current.order > v.order) {
 		if v != nil {
 			t.ledger.release(v.at)
 		}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	kpfs "github.com/kingpinfs/kingpin/fs"
 	"github.com/kingpinfs/kingpin/managed"
@@ -27,6 +28,9 @@ const deciderDir = "decider"
 type deciderFiles struct {
 	volume *kpfs.Volume
 	log    *slog.Logger
+	// written is the order of the newest config that this machine has published by
+	// one of the files.
+	written atomic.Int64
 
 	// mu guards the rest. It isn't held while the volume is changed: that waits for
 	// whoever renames a file in the directory, who may wait for the engine, which
@@ -52,6 +56,9 @@ func (d *deciderFiles) publish(e kpsync.Entry) error {
 	served, wanted := d.served(), map[string]bool{}
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if d.isOvertaken(e.Order) {
+			break
+		}
 		file := deciderDir + "/" + name
 		wanted[file] = true
 		errs = append(errs, d.publishOne(file, kpfs.Entry{
@@ -65,6 +72,10 @@ func (d *deciderFiles) publish(e kpsync.Entry) error {
 	}
 	for file := range served {
 		if wanted[file] {
+			continue
+		}
+		if d.isOvertaken(e.Order) {
+			wanted[file] = true // as far as is known here: the newer config decides
 			continue
 		}
 		if err := d.volume.Remove(file); err != nil {
@@ -87,6 +98,19 @@ func (d *deciderFiles) setServed(names map[string]bool) {
 	defer d.mu.Unlock()
 	d.names = names
 }
+
+// note tells of a config that this machine has published by one of the files. What
+// is in the middle of publishing an older one stops, or it would take back what
+// has been written.
+func (d *deciderFiles) note(order int64) {
+	for was := d.written.Load(); was < order && !d.written.CompareAndSwap(was, order); was = d.written.Load() {
+		continue
+	}
+}
+
+// isOvertaken reports whether a config is older than one that this machine has
+// published by one of the files.
+func (d *deciderFiles) isOvertaken(order int64) bool { return order != 0 && order < d.written.Load() }
 
 // complain says what is wrong with the config, if that is news, and keeps it for
 // the status.

@@ -200,6 +200,7 @@ func (w *worker) connect(ctx context.Context) error {
 		engine:    w.engine,
 		values:    store.New(w.zk, markedBlobs{w.s3}, store.Options{MaxContent: int64(w.options.MaxContent)}),
 		served:    w.configs.Get,
+		wrote:     w.sink.deciders.note,
 		zookeeper: w.zookeeper,
 	})
 	w.admin = admin.New(admin.Config{Engine: w.engine, Describe: w.describe, Kill: w.link.kill, Logger: w.log})

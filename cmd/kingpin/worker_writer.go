@@ -44,6 +44,9 @@ type writerParts struct {
 	values *store.Store // over markedBlobs
 	// served returns what is served under a name.
 	served func(name string) (kpfs.Entry, kpfs.Status, bool)
+	// wrote is told the order of each config that is published by the file of a
+	// decider, before that file is changed.
+	wrote func(order int64)
 	// zookeeper says whether there is a session, and, if it is known that there
 	// can't be one now, why.
 	zookeeper func() (connected bool, away error)
@@ -282,6 +285,7 @@ func (r *request) changeDeciders(do func(*managed.Decider, store.Write) (store.V
 	if err != nil {
 		return err
 	}
+	r.parts.wrote(r.entry.Order)
 	r.entry.Content = content
 	// A decider's file is as old as its value.
 	if old, _, ok := r.parts.served(r.Name); ok && content != nil && bytes.Equal(old.Content, content) {
