@@ -39,7 +39,11 @@ func (l *life) beatLoop(ctx context.Context, atOnce bool) {
 			serving = nil
 		case <-tick.C:
 		}
+		serves := l.serves()
 		err := l.ask(ctx)
+		if err == nil && !serves {
+			continue // which says nothing of whether it will answer readers
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -48,6 +52,16 @@ func (l *life) beatLoop(ctx context.Context, atOnce bool) {
 		if err != nil {
 			return
 		}
+	}
+}
+
+// serves reports whether the worker serves the mounts.
+func (l *life) serves() bool {
+	select {
+	case <-l.serving:
+		return true
+	default:
+		return false
 	}
 }
 

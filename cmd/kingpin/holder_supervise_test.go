@@ -69,7 +69,7 @@ func TestWorkersThatFailInARow(t *testing.T) {
 	for _, play := range []string{"die", "exit=1", "fail=torn", "serving exit=1"} {
 		t.Run(play, func(t *testing.T) {
 			// More than enough: how one ended may not be known at once.
-			plays := append([]string{"serving loaded shown ready die"}, slices.Repeat(strings.Split(play, ";"), 40)...)
+			plays := append([]string{"serving loaded shown ready die"}, slices.Repeat(strings.Split(play, ";"), 16)...)
 			st := newStage(t, kpfs.FUSE, append(plays, atWork)...)
 			st.start()
 			st.await("ready ")
