@@ -11,6 +11,7 @@
 package main
 
 //go:generate thrift -strict -out gen --gen go:skip_remote,package_prefix=github.com/kingpinfs/kingpin/examples/thrift/gen/ users.thrift
+//go:generate gofmt -w gen/users
 
 import (
 	"context"

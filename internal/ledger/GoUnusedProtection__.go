@@ -2,5 +2,4 @@
 
 package ledger
 
-var GoUnusedProtection__ int;
-
+var GoUnusedProtection__ int

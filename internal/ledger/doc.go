@@ -3,3 +3,4 @@
 package ledger
 
 //go:generate thrift -strict -out .. --gen go:skip_remote,package_prefix=github.com/kingpinfs/kingpin/internal/ ledger.thrift
+//go:generate gofmt -w .

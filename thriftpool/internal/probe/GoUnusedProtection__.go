@@ -2,5 +2,4 @@
 
 package probe
 
-var GoUnusedProtection__ int;
-
+var GoUnusedProtection__ int

@@ -3,3 +3,4 @@
 package probe
 
 //go:generate thrift -strict -out .. --gen go:skip_remote,package_prefix=github.com/kingpinfs/kingpin/thriftpool/internal/ probe.thrift
+//go:generate gofmt -w .

@@ -2,5 +2,4 @@
 
 package users
 
-var GoUnusedProtection__ int;
-
+var GoUnusedProtection__ int
