@@ -3,6 +3,7 @@ package integration
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -17,13 +18,22 @@ const (
 // seriesContent returns a content whose every line tells the number of the
 // version and its own.
 func seriesContent(n int) string {
+	text := []byte(seriesLines())
+	number := fmt.Appendf(nil, "%08d", n)
+	for at := 0; at < len(text); at += seriesLine {
+		copy(text[at:], number)
+	}
+	return string(text)
+}
+
+// seriesLines returns the content of number 0.
+var seriesLines = sync.OnceValue(func() string {
 	var text strings.Builder
-	text.Grow(seriesSize)
 	for line := range seriesSize / seriesLine {
-		fmt.Fprintf(&text, "%08d %06d\n", n, line)
+		fmt.Fprintf(&text, "%08d %06d\n", 0, line)
 	}
 	return text.String()
-}
+})
 
 // seriesVersion returns the version under which that content is published, as
 // Python would write it.

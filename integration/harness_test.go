@@ -116,7 +116,7 @@ func tempDir(t testing.TB) string {
 func await(t testing.TB, what string, check func() error) time.Duration {
 	t.Helper()
 	start := time.Now()
-	poll := time.NewTicker(2 * time.Millisecond)
+	poll := time.NewTicker(5 * time.Millisecond)
 	defer poll.Stop()
 	for {
 		err := check()

@@ -71,8 +71,8 @@ func startUsers(t *testing.T, f *containerFleet) *users {
 	u := &users{t: t, f: f, path: f.m.config(f.name), was: seriesContent(f.n)}
 	dir := f.m.dirs.config
 	for _, loop := range []string{
-		fmt.Sprintf("while stat %s >/dev/null; do sleep 0.005; done", u.path),
-		fmt.Sprintf("while ls -l %s >/dev/null; do sleep 0.005; done", dir),
+		fmt.Sprintf("while stat %s >/dev/null; do sleep 0.02; done", u.path),
+		fmt.Sprintf("while ls -l %s >/dev/null; do sleep 0.02; done", dir),
 	} {
 		u.loops = append(u.loops, startProcess(t, exec.Command("sh", "-c", loop)))
 	}

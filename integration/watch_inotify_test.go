@@ -48,8 +48,8 @@ func TestWatchersSeeWhatPlainFilesCause(t *testing.T) {
 		d.remove("decider/removed")
 		d.put(last, "one\n")
 		d.put("decider/last", "1\n")
-		control.awaitEvents(".", last)
-		control.awaitEvents("decider", "last")
+		control.awaitEvents(".", last, 1)
+		control.awaitEvents("decider", "last", 1)
 		for _, path := range files {
 			for _, w := range control.watchers[path] {
 				w.awaitOutput(w.stdout, 0, `^(DELETE_SELF|REMOVE|deleted) `)

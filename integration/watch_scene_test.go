@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -131,6 +132,19 @@ func (w *watcher) events() map[string][]string {
 	return seen
 }
 
+// replacements are the events, but for those of who wrote and closed the file.
+func (w *watcher) replacements() map[string][]string {
+	seen := w.events()
+	for name, events := range seen {
+		if events = slices.DeleteFunc(events, func(event string) bool { return strings.HasPrefix(event, "CLOSE_WRITE") }); len(events) > 0 {
+			seen[name] = events
+		} else {
+			delete(seen, name)
+		}
+	}
+	return seen
+}
+
 // scene is directories with the same names in them, of which each is watched by
 // all kinds of watchers, and so are some of their files.
 type scene struct {
@@ -157,10 +171,9 @@ func (s *scene) awaitSame(control *scene) {
 	s.t.Helper()
 	for path, watchers := range s.watchers {
 		for i, w := range watchers {
-			want := fmt.Sprint(control.watchers[path][i].events())
-			await(s.t, fmt.Sprintf("%s of %q to see %s", w.kind, path, want), func() error {
-				if got := fmt.Sprint(w.events()); got != want {
-					return fmt.Errorf("it saw %s", got)
+			await(s.t, fmt.Sprintf("%s of %q to see the same", w.kind, path), func() error {
+				if got, want := fmt.Sprint(w.events()), fmt.Sprint(control.watchers[path][i].events()); got != want {
+					return fmt.Errorf("it saw %s, not %s", got, want)
 				}
 				return nil
 			})
@@ -168,12 +181,13 @@ func (s *scene) awaitSame(control *scene) {
 	}
 }
 
-// awaitEvents waits until each watcher of a path has seen something of a name.
-func (s *scene) awaitEvents(path, name string) {
+// awaitEvents waits until each watcher of a path has seen so many replacements of a
+// name.
+func (s *scene) awaitEvents(path, name string, events int) {
 	s.t.Helper()
 	for _, w := range s.watchers[path] {
-		await(s.t, fmt.Sprintf("%s of %q to see %q", w.kind, path, name), func() error {
-			if seen := w.events(); len(seen[name]) == 0 {
+		await(s.t, fmt.Sprintf("%s of %q to see %d events of %q", w.kind, path, events, name), func() error {
+			if seen := w.replacements(); len(seen[name]) < events {
 				return fmt.Errorf("it saw %v", seen)
 			}
 			return nil

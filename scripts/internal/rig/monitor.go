@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -168,12 +169,10 @@ func (m *Monitor) Status(ctx context.Context) (Status, error) {
 // worker answers. No read of a file causes it.
 const heartbeat = "GETXATTR"
 
-// Messages returns how many FUSE requests have been answered, but for heartbeats.
-func (s *Status) Messages() (total int64) {
-	for operation, n := range s.FUSERequests {
-		if operation != heartbeat {
-			total += n
-		}
-	}
-	return total
+// Messages returns how many FUSE requests have been answered, by operation, but for
+// heartbeats.
+func (s *Status) Messages() map[string]int64 {
+	messages := maps.Clone(s.FUSERequests)
+	delete(messages, heartbeat)
+	return messages
 }
