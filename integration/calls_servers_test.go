@@ -95,9 +95,11 @@ func (s *thriftService) start() *thriftServer {
 		}
 	}
 	s.used[port] = true
+	// Callers are told within a second, and this machine does other things besides.
+	const drain = 3 * promised
 	args := []string{
 		"register", "--service", "ledger", "--environment", "prod", "--host", "127.0.0.1", "--port", strconv.Itoa(port),
-		"--interval", "100ms", "--rise", "1", "--drain", "500ms", "--",
+		"--interval", "100ms", "--rise", "1", "--drain", drain.String(), "--",
 	}
 	args = append(args, s.kind(s.f.t, port, filepath.Join(s.dir, strconv.Itoa(port)))...)
 	server := &thriftServer{process: s.f.start("", args...), endpoint: "127.0.0.1:" + strconv.Itoa(port)}
