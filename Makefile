@@ -23,7 +23,7 @@ build: ## Build the static binary bin/kingpin
 
 .PHONY: test
 test: deps ## Test everything with the race detector on; a skipped test fails
-	scripts/test -timeout 25m -p 2 $(TESTFLAGS) $(PKG)
+	scripts/test -timeout 25m -p 2 -parallel 4 $(TESTFLAGS) $(PKG)
 
 .PHONY: test-systemd
 test-systemd: deps deps-systemd ## Boot two versions of systemd in containers and test the units there (five minutes)
