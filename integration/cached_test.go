@@ -130,6 +130,7 @@ func cachedReadsSendNoMessage(t *testing.T, args ...string) {
 // The kernel forgets versions that nobody can open any more, and tells the monitor
 // so; the ones that are open stay.
 func TestOldVersionsAreForgotten(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, gofakes3)
 	f.run("dependency", "create", "web.dep")
 	name := f.newConfig("spam", "changing", "web.dep")

@@ -83,6 +83,7 @@ func mustHaveRead(t *testing.T, c *container, excused string) {
 // have what is current after it, without a failed read, and who watches there by
 // inotify sees what changes.
 func TestContainersOutliveTheWorker(t *testing.T) {
+	t.Parallel()
 	eachFace(t, func(t *testing.T, mode string) {
 		f := newContainerFleet(t, mode)
 		f.startMonitor()
@@ -128,6 +129,7 @@ func TestContainersOutliveTheWorker(t *testing.T) {
 // plain files beneath. But one that was given the mount itself keeps the former
 // one, which nobody serves any more.
 func TestContainersThroughOtherMounts(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		change func(f *containerFleet)
 		// excused are problems of reads that are under way when a mount is
@@ -187,6 +189,7 @@ func TestContainersThroughOtherMounts(t *testing.T) {
 // A container that is given one file keeps the version that it was given: each
 // one is a file of its own.
 func TestContainersWithASingleFile(t *testing.T) {
+	t.Parallel()
 	eachFace(t, func(t *testing.T, mode string) {
 		f := newContainerFleet(t, mode)
 		f.startMonitor()
@@ -206,6 +209,7 @@ func TestContainersWithASingleFile(t *testing.T) {
 // as by Docker's rshared or Kubernetes' Bidirectional; if not, the machine has the
 // plain files beneath.
 func TestMonitorInAContainer(t *testing.T) {
+	t.Parallel()
 	for _, propagation := range []string{"unchanged", "private"} {
 		t.Run(propagation, func(t *testing.T) {
 			f := newContainerFleet(t, "fuse")
@@ -234,6 +238,7 @@ func TestMonitorInAContainer(t *testing.T) {
 // Without the device, or the right to mount, a monitor in a container serves
 // plain files, and says why.
 func TestMonitorInAnUnprivilegedContainer(t *testing.T) {
+	t.Parallel()
 	needProgram(t, "setpriv")
 	for name, wrap := range map[string][]string{
 		"no device":        {"unshare", "--mount", "--propagation", "private", "sh", "-ec", `mount -t tmpfs tmpfs /dev; mknod -m 666 /dev/null c 1 3; exec "$0" "$@"`},

@@ -82,6 +82,7 @@ var asNobody = []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-gr
 // The walk shows the main job to whoever tries the project first, as root and
 // as anybody else.
 func TestDevWalk(t *testing.T) {
+	t.Parallel()
 	t.Run("root", func(t *testing.T) {
 		needFUSE(t)
 		d := startDev(t, nil, nil, "--walk")
@@ -110,6 +111,7 @@ func (d *devRun) mustWalk(mode string) {
 
 // A fleet of one stays up until it is interrupted; what it says to try works.
 func TestDevStaysUpUntilInterrupted(t *testing.T) {
+	t.Parallel()
 	for name, wrap := range map[string][]string{"root": nil, "nobody": asNobody} {
 		t.Run(name, func(t *testing.T) {
 			d := startDev(t, wrap, nil)
@@ -143,6 +145,7 @@ func TestDevStaysUpUntilInterrupted(t *testing.T) {
 
 // It may be interrupted at any moment.
 func TestDevInterruptedWhileItStarts(t *testing.T) {
+	t.Parallel()
 	for _, moment := range []string{`starting ZooKeeper`, `ready mode=`} {
 		for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 			t.Run(fmt.Sprintf("%v at %s", signal, moment), func(t *testing.T) {
@@ -163,6 +166,7 @@ func TestDevInterruptedWhileItStarts(t *testing.T) {
 
 // Its servers don't outlive it, whatever ends it.
 func TestDevKilled(t *testing.T) {
+	t.Parallel()
 	d := startDev(t, nil, nil, "--mode", "plain")
 	d.awaitOutput(d.stdout, 0, `^Ctrl-C ends it`)
 	if running := d.processes(); len(running) < 2 {
@@ -180,6 +184,7 @@ func TestDevKilled(t *testing.T) {
 
 // A walk that can't hold fails, and says what is missing.
 func TestDevWithoutZooKeeper(t *testing.T) {
+	t.Parallel()
 	for name, env := range map[string][]string{
 		"no jar":  {"KINGPIN_ZOOKEEPER_JAR=/nonexistent"},
 		"no java": {"PATH=/nonexistent"},
@@ -200,6 +205,7 @@ func TestDevWithoutZooKeeper(t *testing.T) {
 
 // In a directory of the user's own, what was there before stays.
 func TestDevInADirectory(t *testing.T) {
+	t.Parallel()
 	dir := tempDir(t)
 	mine := filepath.Join(dir, "mine")
 	mustWrite(t, mine, "mine")

@@ -3,6 +3,7 @@ package integration
 import (
 	"errors"
 	"fmt"
+	iofs "io/fs"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -58,7 +59,7 @@ type readers struct {
 
 // readPause is how long a reader waits between two reads: the machine has other
 // things to do.
-const readPause = 5 * time.Millisecond
+const readPause = 10 * time.Millisecond
 
 // watchReads reads a monitor's configs, which must hold numbered contents, from
 // two goroutines each, until stop or the test's end.
@@ -99,13 +100,14 @@ func (r *readers) stop() {
 func (r *readers) loop(path string, seen *sightings) {
 	pace := time.NewTicker(readPause)
 	defer pace.Stop()
+	reader := numberedReader{seen: seen}
 	for {
 		select {
 		case <-r.stopC:
 			return
 		case <-pace.C:
 		}
-		err := seen.look(path)
+		err := reader.look(path)
 		switch failed := new(readError); {
 		case err == nil:
 			r.reads.Add(1)
@@ -129,19 +131,37 @@ type sightings struct {
 	times map[int]unix.Timespec
 }
 
+// numberedReader is one who reads such a file.
+type numberedReader struct {
+	seen *sightings
+
+	file    wholeReader
+	content []byte // of the last read that was in order
+	number  int    // of that content
+}
+
 // look reads the file once and checks what it sees.
-func (s *sightings) look(path string) error {
-	s.mu.Lock()
-	before := s.last
-	s.mu.Unlock()
-	content, mtime, err := readWithTime(path)
+func (r *numberedReader) look(path string) error {
+	r.seen.mu.Lock()
+	before := r.seen.last
+	r.seen.mu.Unlock()
+	content, mtime, err := r.readWithTime(path)
 	if err != nil {
 		return &readError{err}
 	}
-	n, err := parseNumbered(content)
-	if err != nil {
-		return err
+	if r.content == nil || !equalUnchecked(content, r.content) {
+		n, err := parseNumbered(string(content))
+		if err != nil {
+			return err
+		}
+		r.content, r.number = append(r.content[:0], content...), n
 	}
+	return r.seen.note(r.number, before, mtime)
+}
+
+// note takes down that content n was seen by somebody who had begun to read it
+// when content before was the newest that had been seen.
+func (s *sightings) note(n, before int, mtime unix.Timespec) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if n < before {
@@ -164,19 +184,19 @@ func (s *sightings) look(path string) error {
 }
 
 // readWithTime returns a file's content and its time, of one version.
-func readWithTime(path string) (string, unix.Timespec, error) {
+func (r *numberedReader) readWithTime(path string) ([]byte, unix.Timespec, error) {
 	fd, err := openFile(path)
 	if err != nil {
-		return "", unix.Timespec{}, err
+		return nil, unix.Timespec{}, err
 	}
 	defer unix.Close(fd)
-	content, err := readFD(fd, path)
+	content, err := r.file.readFD(fd, "quick")
 	if err != nil {
-		return "", unix.Timespec{}, err
+		return nil, unix.Timespec{}, &iofs.PathError{Op: "read", Path: path, Err: err}
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
-		return "", unix.Timespec{}, fmt.Errorf("fstat %s: %w", path, err)
+		return nil, unix.Timespec{}, &iofs.PathError{Op: "stat", Path: path, Err: err}
 	}
 	return content, st.Mtim, nil
 }
@@ -206,15 +226,15 @@ func TestReadersSeeWhatIsWrong(t *testing.T) {
 		{"not touched", numbered(3, 4096), 200, "the same time"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			seen := &sightings{times: map[int]unix.Timespec{}}
+			reader := numberedReader{seen: &sightings{times: map[int]unix.Timespec{}}}
 			for n := range 2 {
 				write(numbered(n+1, 4096), int64(n+1)*100)
-				if err := seen.look(path); err != nil {
+				if err := reader.look(path); err != nil {
 					t.Fatal(err)
 				}
 			}
 			write(test.content, test.seconds)
-			if err := seen.look(path); err == nil || !strings.Contains(err.Error(), test.want) {
+			if err := reader.look(path); err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("it says %v, want %q", err, test.want)
 			}
 		})
@@ -222,8 +242,8 @@ func TestReadersSeeWhatIsWrong(t *testing.T) {
 	if err := unix.Unlink(path); err != nil {
 		t.Fatal(err)
 	}
-	seen := &sightings{times: map[int]unix.Timespec{}}
-	if failed := new(readError); !errors.As(seen.look(path), &failed) {
+	reader := numberedReader{seen: &sightings{times: map[int]unix.Timespec{}}}
+	if failed := new(readError); !errors.As(reader.look(path), &failed) {
 		t.Error("a file that is not there is not noticed")
 	}
 }

@@ -29,6 +29,7 @@ func versionTime(t testing.TB, version string) int64 {
 // A file's time is its version's, so that readers that poll it see each change
 // and nothing else; its inode is another one with each version.
 func TestTimesAndInodesChangeWithTheContent(t *testing.T) {
+	t.Parallel()
 	eachFace(t, func(t *testing.T, mode string) {
 		f := newFleet(t, gofakes3)
 		f.run("dependency", "create", "web.dep")
@@ -86,6 +87,7 @@ func TestTimesAndInodesChangeWithTheContent(t *testing.T) {
 // Who has a file open keeps reading what was opened: after an update, after
 // several, and after the file is gone.
 func TestOpenFilesKeepTheirVersion(t *testing.T) {
+	t.Parallel()
 	eachFace(t, func(t *testing.T, mode string) {
 		f := newFleet(t, gofakes3)
 		f.run("dependency", "create", "web.dep")
@@ -124,6 +126,7 @@ func TestOpenFilesKeepTheirVersion(t *testing.T) {
 }
 
 func TestExtendedAttributes(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, gofakes3)
 	f.run("dependency", "create", "web.dep")
 	name := f.newConfig("spam", "grey_list", "web.dep")
@@ -198,6 +201,7 @@ func TestExtendedAttributes(t *testing.T) {
 // A mount that nobody may write through, as that of serversets, says so, whoever
 // tries.
 func TestMountIsReadOnly(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, gofakes3)
 	f.run("dependency", "create", "web.dep")
 	set := f.newServerset("search", "prod", "web.dep")

@@ -45,11 +45,13 @@ func openFile(path string) (int, error) {
 
 // buffers are for readFD: with the race detector on a new one costs more than what
 // is read into it.
-var buffers = sync.Pool{New: func() any { return new([128 << 10]byte) }}
+var buffers = sync.Pool{New: func() any { return new(readBuffer) }}
+
+type readBuffer [128 << 10]byte
 
 // readFD reads a file from where the descriptor stands to its end.
 func readFD(fd int, path string) (string, error) {
-	buffer := buffers.Get().(*[128 << 10]byte)
+	buffer := buffers.Get().(*readBuffer) //nolint:errcheck // nothing else is put there
 	defer buffers.Put(buffer)
 	var content strings.Builder
 	for {

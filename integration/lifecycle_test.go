@@ -27,6 +27,7 @@ func (f *fleet) oneConfig(content string) string {
 // SIGTERM ends a monitor cleanly whatever its files are used for; what it served
 // stays in its place as plain files.
 func TestTerminateUnmounts(t *testing.T) {
+	t.Parallel()
 	uses := map[string]func(t *testing.T, m *monitor, name string){
 		"idle": func(*testing.T, *monitor, string) {},
 		"with an open file": func(t *testing.T, m *monitor, name string) {
@@ -73,6 +74,7 @@ func TestTerminateUnmounts(t *testing.T) {
 }
 
 func TestAdminKill(t *testing.T) {
+	t.Parallel()
 	eachFace(t, func(t *testing.T, mode string) {
 		f := newFleet(t, gofakes3)
 		name := f.oneConfig("one")
@@ -90,6 +92,7 @@ func TestAdminKill(t *testing.T) {
 
 // A second monitor is told who is in its way, and is in nobody's.
 func TestSecondMonitorIsRefused(t *testing.T) {
+	t.Parallel()
 	eachFace(t, func(t *testing.T, mode string) {
 		f := newFleet(t, gofakes3)
 		name := f.oneConfig("one")
@@ -132,6 +135,7 @@ func TestSecondMonitorIsRefused(t *testing.T) {
 // What kill -9 leaves is taken away: by the worker of a monitor that was killed,
 // and if that was killed, too, by the next monitor.
 func TestRestartAfterKill(t *testing.T) {
+	t.Parallel()
 	eachFace(t, func(t *testing.T, mode string) {
 		f := newFleet(t, gofakes3)
 		name := f.oneConfig("one")
@@ -178,6 +182,7 @@ func TestRestartAfterKill(t *testing.T) {
 
 // SIGHUP reads everything again, and changes nothing that hasn't changed.
 func TestHangupReadsEverythingAgain(t *testing.T) {
+	t.Parallel()
 	eachFace(t, func(t *testing.T, mode string) {
 		f := newFleet(t, gofakes3)
 		name := f.oneConfig("one")

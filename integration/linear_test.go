@@ -106,6 +106,7 @@ func TestNoAcknowledgedWriteIsLost(t *testing.T) {
 // A Python writer sets the pointer whatever it is, so its lock must hold; but it
 // loses nothing of ours, and ours nothing of its, when connections are cut.
 func TestNothingIsLostBesidePython(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, gofakes3)
 	f.put(f.newConfig(sharedDomain, sharedKey), "[]")
 	f.put(f.newConfig("admin", "decider"), "{}")

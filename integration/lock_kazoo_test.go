@@ -90,6 +90,7 @@ func TestWhoCannotWaitIsToldWhoHoldsTheLock(t *testing.T) {
 
 // Kazoo, if it waits, waits for ours.
 func TestKazooWaitsForOurWriter(t *testing.T) {
+	t.Parallel()
 	server, described := ownS3(t)
 	f := newFleetOn(t, devtest.SharedZooKeeper(t), described)
 	f.newConfig(sharedDomain, sharedKey)

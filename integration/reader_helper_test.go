@@ -140,6 +140,11 @@ func (r *wholeReader) read(path, kind string) ([]byte, error) {
 		return nil, err
 	}
 	defer unix.Close(fd)
+	return r.readFD(fd, kind)
+}
+
+// readFD is read for a file that is open.
+func (r *wholeReader) readFD(fd int, kind string) ([]byte, error) {
 	size, wait := 1<<20, func() {}
 	if slow := slowReads[kind]; slow != 0 {
 		pace := time.NewTicker(500 * time.Microsecond)

@@ -112,6 +112,7 @@ func TestRegisterKilled(t *testing.T) {
 // The member is gone before the command is told to end, and callers have had the
 // time to notice.
 func TestRegisterEndsCommandLast(t *testing.T) {
+	t.Parallel()
 	const drain = 500 * time.Millisecond
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		t.Run(sig.String(), func(t *testing.T) {
@@ -161,6 +162,7 @@ func (f *fleet) startRegisterCommand(s *service, code int, args ...string) *regi
 
 // A second signal doesn't wait for callers.
 func TestRegisterSecondSignal(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, gofakes3)
 	s := newService(t)
 	s.down()
@@ -188,6 +190,7 @@ func TestRegisterSecondSignal(t *testing.T) {
 // A command that dies is no member any more, at once; and it dies with who
 // registers it.
 func TestRegisterCommandDies(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, gofakes3)
 	s := newService(t)
 	s.down()
@@ -287,6 +290,7 @@ func TestRegisterSurvivesZooKeeper(t *testing.T) {
 
 // Who has registered the endpoint from elsewhere is named, and waited for.
 func TestRegisterForeignEndpoint(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, gofakes3)
 	s := newService(t)
 	f.zk.create(svcPath, nil)
@@ -324,6 +328,7 @@ func askAdmin(t *testing.T, addr, path string) int {
 // Under systemd it is ready when the service has been registered, and says what it
 // waits for until then.
 func TestRegisterTellsSystemd(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, gofakes3)
 	s := newService(t)
 	s.down()
@@ -350,6 +355,7 @@ func TestRegisterTellsSystemd(t *testing.T) {
 
 // Two who have the same endpoint on one machine.
 func TestRegisterTwice(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, gofakes3)
 	s := newService(t)
 	first := f.startRegister(s, "--interval", "50ms", "--drain", "0s")
@@ -365,6 +371,7 @@ func TestRegisterTwice(t *testing.T) {
 
 // Without ZooKeeper a stop doesn't hang, and says what remains.
 func TestRegisterStopsWithoutZooKeeper(t *testing.T) {
+	t.Parallel()
 	server := devtest.ZooKeeper(t)
 	f := newFleetOn(t, server.Addr(), gofakes3(t))
 	s := newService(t)
@@ -383,6 +390,7 @@ func TestRegisterStopsWithoutZooKeeper(t *testing.T) {
 
 // What was run in a serverset that there isn't creates it.
 func TestRegisterCreatesServerset(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, gofakes3)
 	s := newService(t)
 	if _, _, err := f.zk.conn.Get(f.zk.chroot + svcPath); !errors.Is(err, zk.ErrNoNode) {

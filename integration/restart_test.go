@@ -13,6 +13,7 @@ import (
 // A restarted monitor serves at once what was served last, and then the newest:
 // at no moment nothing, and nothing older.
 func TestRestartServesTheLastThenTheNewest(t *testing.T) {
+	t.Parallel()
 	eachFace(t, func(t *testing.T, mode string) {
 		server, described := ownS3(t)
 		f := newFleetOn(t, devtest.SharedZooKeeper(t), described)

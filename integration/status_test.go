@@ -13,6 +13,7 @@ import (
 )
 
 func TestReadyLineAndStatus(t *testing.T) {
+	t.Parallel()
 	eachFace(t, func(t *testing.T, mode string) {
 		f := newFleet(t, gofakes3)
 		f.run("dependency", "create", "web.dep")
@@ -78,6 +79,7 @@ func TestReadyLineAndStatus(t *testing.T) {
 
 // By default the monitor says why it serves plain files where it can't mount.
 func TestAutoModeFallsBackToPlainFiles(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, gofakes3)
 	f.run("dependency", "create", "web.dep")
 	name := f.newConfig("spam", "grey_list", "web.dep")
@@ -136,6 +138,7 @@ type serversetDetails struct {
 }
 
 func TestAdminEndpoints(t *testing.T) {
+	t.Parallel()
 	eachFace(t, func(t *testing.T, mode string) {
 		f := newFleet(t, gofakes3)
 		f.run("dependency", "create", "web.dep")
@@ -284,6 +287,7 @@ func hashsum(text string) int {
 
 // Until the first load is done there is an answer, and it says so.
 func TestHealthcheckWhileNothingIsLoaded(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, gofakes3)
 	m := f.launchMonitor(monitorConfig{
 		Mode: "plain", Dependencies: []string{"web.dep"}, Args: []string{"--zk", "127.0.0.1:1"},

@@ -14,6 +14,7 @@ import (
 // registers the example's server in a fleet for development and calls it by the
 // file. Only the port and the fleet's directory are others.
 func TestThriftExample(t *testing.T) {
+	t.Parallel()
 	needFUSE(t)
 	d := startDev(t, nil, nil)
 	d.awaitOutput(d.stdout, 0, `^Ctrl-C ends it`)

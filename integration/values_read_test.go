@@ -16,6 +16,7 @@ import (
 // Programs read each kind of value from the files that a monitor serves, whichever
 // face it shows, and are told of each change.
 func TestProgramsReadEveryKindOfValue(t *testing.T) {
+	t.Parallel()
 	eachFace(t, func(t *testing.T, mode string) {
 		f := newFleet(t, gofakes3)
 		f.run("dependency", "create", "web.dep")

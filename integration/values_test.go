@@ -27,6 +27,7 @@ type historyEntry struct {
 }
 
 func TestVersionsAreKept(t *testing.T) {
+	t.Parallel()
 	eachS3(t, func(t *testing.T, kind s3Kind) {
 		f := newFleet(t, kind)
 		name := f.newConfig("spam", "grey_list")
@@ -63,6 +64,7 @@ func TestVersionsAreKept(t *testing.T) {
 }
 
 func TestConditionalPut(t *testing.T) {
+	t.Parallel()
 	eachS3(t, func(t *testing.T, kind s3Kind) {
 		f := newFleet(t, kind)
 		name := f.newConfig("spam", "grey_list")

@@ -45,6 +45,7 @@ func (w *pythonWriter) add(value any) {
 // A writer in Python compares the text that it would have written with the one
 // that is current, so ours must write the same to the byte.
 func TestPythonWriterAndOursAlternate(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, gofakes3)
 	f.newConfig("spam", "grey_list")
 	python := f.startPythonWriter("/config/manageddata/spam/grey_list")
@@ -97,6 +98,7 @@ func TestPythonWriterAndOursAlternate(t *testing.T) {
 
 // A lock that kazoo holds makes our writer wait.
 func TestKazoosLockExcludesOurWriter(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, gofakes3)
 	f.newConfig("spam", "grey_list")
 	const zkPath = "/config/manageddata/spam/grey_list"
@@ -128,6 +130,7 @@ func TestKazoosLockExcludesOurWriter(t *testing.T) {
 
 // Ours makes Python's writers fail, which don't wait.
 func TestOurLockExcludesKazoo(t *testing.T) {
+	t.Parallel()
 	server, described := ownS3(t)
 	f := newFleetOn(t, devtest.SharedZooKeeper(t), described)
 	f.newConfig("spam", "grey_list")
@@ -162,6 +165,7 @@ func TestOurLockExcludesKazoo(t *testing.T) {
 // What a command sets is what files say and what programs decide by, as soon as
 // --wait says so.
 func TestDeciderCommandsReachFilesAndPrograms(t *testing.T) {
+	t.Parallel()
 	eachFace(t, func(t *testing.T, mode string) {
 		f := newFleet(t, gofakes3)
 		f.run("dependency", "create", "web.dep")
@@ -195,6 +199,7 @@ func TestDeciderCommandsReachFilesAndPrograms(t *testing.T) {
 
 // A pointer that holds no version is mended by publishing one.
 func TestRollbackMendsAPointer(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, gofakes3)
 	f.newConfig("spam", "grey_list")
 	f.run("list", "add", "spam.grey_list", "a")

@@ -54,6 +54,7 @@ func TestTheWholeWay(t *testing.T) {
 // What is created and written while the monitor runs is served as soon as
 // --wait says so.
 func TestPutWaitsUntilTheFileIsThere(t *testing.T) {
+	t.Parallel()
 	eachFace(t, func(t *testing.T, mode string) {
 		f := newFleet(t, gofakes3)
 		f.run("dependency", "create", "web.dep")

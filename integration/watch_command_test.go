@@ -88,6 +88,7 @@ func (w *watchCommand) await(n int) watched {
 // TestConfigWatch runs `kingpin config watch` through all that can become of a
 // monitor: what it prints are the versions, each once and in their order.
 func TestConfigWatch(t *testing.T) {
+	t.Parallel()
 	eachFace(t, func(t *testing.T, mode string) {
 		f := newFleet(t, gofakes3)
 		f.run("dependency", "create", "web.dep")
@@ -163,6 +164,7 @@ func TestConfigWatch(t *testing.T) {
 
 // TestConfigWatchCommand runs a command with each version of a decider.
 func TestConfigWatchCommand(t *testing.T) {
+	t.Parallel()
 	eachFace(t, func(t *testing.T, mode string) {
 		f := newFleet(t, gofakes3)
 		f.run("dependency", "create", "web.dep")
@@ -189,6 +191,7 @@ func TestConfigWatchCommand(t *testing.T) {
 
 // TestServersetWatch prints the members that come and go.
 func TestServersetWatch(t *testing.T) {
+	t.Parallel()
 	eachFace(t, func(t *testing.T, mode string) {
 		f := newFleet(t, gofakes3)
 		f.run("dependency", "create", "web.dep")

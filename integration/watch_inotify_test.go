@@ -80,6 +80,7 @@ func TestWatchersSeeWhatPlainFilesCause(t *testing.T) {
 // Who begins to watch a file that has just been published is told how it ends, and
 // not how it came to be there, which of a plain file nobody hears either.
 func TestWatchingWhatIsNew(t *testing.T) {
+	t.Parallel()
 	eachFace(t, func(t *testing.T, mode string) {
 		f := newFleet(t, gofakes3)
 		f.run("dependency", "create", "web.dep")
@@ -106,6 +107,7 @@ func TestWatchingWhatIsNew(t *testing.T) {
 // However a burst of changes is told, who reads when something is told ends up
 // with the last one. That is so for each of two who watch, and for tail -F.
 func TestWatchersSeeTheLastOfABurst(t *testing.T) {
+	t.Parallel()
 	eachFace(t, func(t *testing.T, mode string) {
 		f := newFleet(t, gofakes3)
 		f.run("dependency", "create", "web.dep")
@@ -161,6 +163,7 @@ func laterVersion(n int) string { return "9" + seriesVersion(n) }
 // Nobody watches, and so nothing is done for watchers; as soon as somebody does,
 // it is.
 func TestNothingIsRenamedWhileNobodyWatches(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, gofakes3)
 	f.run("dependency", "create", "web.dep")
 	name := f.newConfig("spam", "quiet", "web.dep")

@@ -85,6 +85,7 @@ func (m *monitor) awaitMounts() {
 // Who watches when a worker is killed goes on seeing what changes, and every
 // change: those that the dead one didn't tell, its successor does.
 func TestWatchersOutliveTheWorker(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, gofakes3)
 	f.run("dependency", "create", "web.dep")
 	name, quiet := f.newConfig("spam", "changed", "web.dep"), f.newConfig("spam", "quiet", "web.dep")

@@ -16,6 +16,7 @@ const octets = "\x00\xff\xfe\r\nno line's end, and \u00fc"
 
 // What Python's tools have left in a fleet is served as it is.
 func TestPythonFleetIsServed(t *testing.T) {
+	t.Parallel()
 	eachS3(t, func(t *testing.T, kind s3Kind) {
 		eachFace(t, func(t *testing.T, mode string) {
 			f := newFleet(t, kind)
@@ -156,6 +157,7 @@ func (f *fleet) changePythonFleet(m *monitor) {
 // A Go box after a Python box: what is written to a value of Python's is greater
 // than any version of its, and Python's next one isn't lost.
 func TestWritersTakeTurns(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, gofakes3)
 	const zkPath, name = "/config/manageddata/test/shared", "config.manageddata.test.shared"
 	const future = "4102444800.25" // a clock that is ahead
@@ -175,6 +177,7 @@ func TestWritersTakeTurns(t *testing.T) {
 
 // The lock is kazoo's: who has the lowest number holds it, whoever made it.
 func TestWritersExcludeEachOther(t *testing.T) {
+	t.Parallel()
 	t.Run("Python holds the lock", func(t *testing.T) {
 		f := newFleet(t, gofakes3)
 		const zkPath, name = "/config/manageddata/test/x", "config.manageddata.test.x"

@@ -14,6 +14,7 @@ import (
 
 // What our commands write is, byte for byte, what Python's programs read.
 func TestWhatIsWrittenIsWhatPythonReads(t *testing.T) {
+	t.Parallel()
 	eachS3(t, func(t *testing.T, kind s3Kind) {
 		f := newFleet(t, kind)
 		f.run("dependency", "create", "web.dep")
@@ -113,6 +114,7 @@ func (f *fleet) wantObject(key, body string) {
 // A schema is where no program of Python's looks: neither among the metaconfigs, nor
 // in the metaconfig.
 func TestSchemasAreOutOfPythonsWay(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, gofakes3)
 	name := f.newConfig("spam", "grey_list")
 	before, metaconfigs := f.run("metaconfig", "show", name, "--output", "json"), f.zk.children(metaconfigRoot)

@@ -57,6 +57,7 @@ func (c *writingContainer) try(script, name string) result {
 // A bind of that mount alone says that it can't be written, and one that is
 // read-only says so; reading works with all.
 func TestContainersWrite(t *testing.T) {
+	t.Parallel()
 	s := newWriteScene(t, newFleet(t, gofakes3), writeConfig)
 	containers := map[string]*writingContainer{}
 	for kind := range writingContainers {
@@ -98,6 +99,7 @@ func TestContainersWrite(t *testing.T) {
 // directory in which it is mounted, with what is mounted there later, can write
 // through that one too.
 func TestContainersWriteThroughTheNextMount(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, gofakes3)
 	cfg := writeConfig
 	cfg.Dirs = hostDirs(t)

@@ -40,6 +40,7 @@ func (s *writeScene) unchanged(what string, do func()) {
 // Values that are none are refused, by the write if it is a decider's, else by
 // the close, and change nothing.
 func TestBadValuesAreRefused(t *testing.T) {
+	t.Parallel()
 	s := newWriteScene(t, newFleet(t, gofakes3), writeConfig)
 	huge := strings.Repeat("x", 20<<20)
 	decider, limits, text := s.m.config(feed), s.m.config(limitsName), s.m.config(textName)
@@ -97,6 +98,7 @@ func TestBadValuesAreRefused(t *testing.T) {
 // What can't be in a directory of configs isn't made, and what a config or a
 // decider is isn't changed.
 func TestOtherChangesAreRefused(t *testing.T) {
+	t.Parallel()
 	s := newWriteScene(t, newFleet(t, gofakes3), writeConfig)
 	root, decider, text := s.m.config(""), s.m.config(feed), s.m.config(textName)
 	f := s.fleet
@@ -154,6 +156,7 @@ func TestOtherChangesAreRefused(t *testing.T) {
 // What is one's own until it is renamed is seen by nobody else's tools for long,
 // and is nothing to the fleet: it can be written, read and removed.
 func TestTemporaryFilesAreLocal(t *testing.T) {
+	t.Parallel()
 	s := newWriteScene(t, newFleet(t, gofakes3), writeConfig)
 	for _, dir := range []string{"", "decider/"} {
 		path := s.m.config(dir + ".temporary~")
@@ -174,6 +177,7 @@ func TestTemporaryFilesAreLocal(t *testing.T) {
 // Deciders can be created and removed by what creates and removes files, while
 // somebody watches, which takes more to be told.
 func TestDecidersComeAndGo(t *testing.T) {
+	t.Parallel()
 	s := newWriteScene(t, newFleet(t, gofakes3), writeConfig)
 	w := startWatcher(t, "inotifywait", s.m.config("decider"))
 	for _, p := range []person{superuser, member} {
@@ -225,6 +229,7 @@ func TestDecidersComeAndGo(t *testing.T) {
 
 // Deciders that are set at the same time are entries of one map, and all get in.
 func TestDecidersAreSetAtTheSameTime(t *testing.T) {
+	t.Parallel()
 	s := newWriteScene(t, newFleet(t, gofakes3), writeConfig)
 	const many = 12
 	script := fmt.Sprintf(`for i in $(seq %d); do echo $i > "$D/at_once_$i" & pids="$pids $!"; done; for p in $pids; do wait $p || exit 1; done`, many)
@@ -244,6 +249,7 @@ func TestDecidersAreSetAtTheSameTime(t *testing.T) {
 // nothing of the first's away. So is who opened what somebody in the fleet has
 // changed since.
 func TestWritersFromTheSameVersion(t *testing.T) {
+	t.Parallel()
 	s := newWriteScene(t, newFleet(t, gofakes3), writeConfig)
 	path := s.m.config(textName)
 	const flags = unix.O_WRONLY | unix.O_TRUNC
@@ -280,6 +286,7 @@ func TestWritersFromTheSameVersion(t *testing.T) {
 // A file that goes away while somebody writes it, because its subscription does or
 // because the fleet deletes it, isn't brought back by that.
 func TestWritingWhatGoesAway(t *testing.T) {
+	t.Parallel()
 	s := newWriteScene(t, newFleet(t, gofakes3), writeConfig)
 	path := s.m.config(textName)
 	w := startWriter(t, unix.O_WRONLY|unix.O_TRUNC, path)
@@ -303,6 +310,7 @@ func TestWritingWhatGoesAway(t *testing.T) {
 // between, by the kernel, in the middle of an execve: while that waits, nobody can
 // look into the process, not even who is to answer.
 func TestWriterStartsAProgram(t *testing.T) {
+	t.Parallel()
 	s := newWriteScene(t, newFleet(t, gofakes3), writeConfig)
 	for _, c := range []struct{ name, half, want string }{{textName, "half", "halfhalf"}, {feed, "2", "22\n"}} {
 		w := startWriter(t, unix.O_WRONLY|unix.O_TRUNC, s.m.config(c.name))
@@ -318,6 +326,7 @@ func TestWriterStartsAProgram(t *testing.T) {
 // Who is killed in the middle of writing publishes nothing: what is half done
 // isn't valid only because nobody can go on with it.
 func TestWriterKilled(t *testing.T) {
+	t.Parallel()
 	s := newWriteScene(t, newFleet(t, gofakes3), writeConfig)
 	path := s.m.config(textName)
 	for _, steps := range [][]string{nil, {"write 1000 half"}, {"write 3000000 half"}} {
@@ -338,6 +347,7 @@ func TestWriterKilled(t *testing.T) {
 // A worker that is killed in the middle of a write takes that write with it: the
 // writer is told, nothing of it is published, and it can be done again.
 func TestWorkerKilledDuringAWrite(t *testing.T) {
+	t.Parallel()
 	s := newWriteScene(t, newFleet(t, gofakes3), writeConfig)
 	path := s.m.config(textName)
 	for n := range 2 {

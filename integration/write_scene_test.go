@@ -91,8 +91,17 @@ func now() string {
 // program would, and returns when both machines have it.
 func (s *writeScene) publish(zkPath, content string) {
 	s.t.Helper()
-	s.publishRaw(zkPath, now(), content)
-	s.awaitEverywhere(fileName(zkPath), content)
+	version, name := now(), fileName(zkPath)
+	s.publishRaw(zkPath, version, content)
+	s.awaitEverywhere(name, content)
+	// The content may be the one before, and who writes from that version is late.
+	await(s.t, name+" to be served as version "+version, func() error {
+		served, err := xattr(s.m.config(name), "user.kingpin.version")
+		if err == nil && served != version {
+			err = fmt.Errorf("it is %q", served)
+		}
+		return err
+	})
 }
 
 // publishDecider does the same for new_feed, which is then the only decider.

@@ -148,6 +148,7 @@ func (g *target) rows(s *writeScene) []row {
 // may, and everybody has it at once; what isn't changes nothing, and who can be
 // told is.
 func TestToolsWriteThroughTheMount(t *testing.T) {
+	t.Parallel()
 	needTools(t)
 	s := newWriteScene(t, newFleet(t, gofakes3), writeConfig)
 	targets := []*target{

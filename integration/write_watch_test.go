@@ -63,6 +63,7 @@ func TestWatchersSeeAWriteAsAReplacement(t *testing.T) {
 // A temporary file that is renamed onto a config is one, to who watches the
 // directory, in the mount as elsewhere.
 func TestWatchersSeeARename(t *testing.T) {
+	t.Parallel()
 	s := newWriteScene(t, newFleet(t, gofakes3), writeConfig)
 	s.settleWatches(s.m, textName)
 	w := startWatcher(t, "inotifywait", s.m.dirs.config)
