@@ -129,7 +129,7 @@ func (f *privateFace) Create(_ cancelled, in *fuse.CreateIn, name string, out *f
 		return status(errno)
 	}
 	s := f.newScratch(d, name)
-	s.blank, out.Fh = true, s.open(processOf(in.Pid))
+	s.blank, s.last, out.Fh = true, in.InHeader, s.open(processOf(in.Pid))
 	if now := f.w.v.tree.versionOf(d, name); now != nil {
 		s.base = now.version
 	}
@@ -233,7 +233,7 @@ func (f *privateFace) Fsync(_ cancelled, in *fuse.FsyncIn) fuse.Status {
 // Release implements fuse.RawFileSystem. Nobody is told of an error any more.
 func (f *privateFace) Release(_ cancelled, in *fuse.ReleaseIn) {
 	if s := f.w.private.get(in.NodeId); s != nil {
-		f.w.release(s, in.Fh, &in.InHeader)
+		f.w.release(s, in.Fh)
 	}
 }
 

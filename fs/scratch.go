@@ -30,6 +30,9 @@ type scratch struct {
 	// blank says that the file was created or truncated and that nothing has been
 	// written since; written, that something has and isn't published.
 	blank, written bool
+	// last is the request that has changed the content last: whose doing it is when
+	// it is published later, for which no request of theirs comes.
+	last fuse.InHeader
 	// spoilt is why something that was written, and isn't published, lacks what
 	// was to be written with it; 0 if it lacks nothing. What lacks something isn't
 	// published.
@@ -251,11 +254,14 @@ func (s *scratch) setAttr(in *fuse.SetAttrIn) {
 	}
 }
 
-// drop gives a scratch's room back. It isn't used any more.
+// drop gives a scratch's room back, if nobody uses it any more. What is being
+// rewritten is to be published yet.
 func (s *scratch) drop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.discard()
+	if !s.rewriting {
+		s.discard()
+	}
 }
 
 // discard is drop with mu held.

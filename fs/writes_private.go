@@ -13,7 +13,7 @@ func (w *writes) writePrivate(s *scratch, in *fuse.WriteIn, data []byte) syscall
 	defer s.publishing.Unlock()
 	d, name := s.place()
 	s.mu.Lock()
-	s.blank, s.abandoned = false, false
+	s.blank, s.abandoned, s.last = false, false, in.InHeader
 	if !w.writer.AtOnce(joinName(d.name, name)) {
 		defer s.mu.Unlock()
 		s.written, s.modTime = true, time.Now()
@@ -35,6 +35,7 @@ func (w *writes) cut(s *scratch, size uint64, h *fuse.InHeader) syscall.Errno {
 	defer s.publishing.Unlock()
 	d, name := s.place()
 	s.mu.Lock()
+	s.last = *h
 	if size > uint64(w.limit) {
 		defer s.mu.Unlock()
 		return s.spoil(syscall.EFBIG)
@@ -88,21 +89,21 @@ func (w *writes) flush(s *scratch, h *fuse.InHeader) syscall.Errno {
 
 // release publishes what a file of the writers' session holds when what somebody has
 // opened, which has that number, is closed for good, and nobody has opened it
-// otherwise, if that hasn't been.
-func (w *writes) release(s *scratch, number uint64, h *fuse.InHeader) {
+// otherwise, if that hasn't been. The kernel doesn't tell who closes it.
+func (w *writes) release(s *scratch, number uint64) {
 	s.publishing.Lock()
 	defer s.publishing.Unlock()
 	d, name := s.place()
 	s.mu.Lock()
 	delete(s.openers, number)
-	content, base := s.content, s.base
+	content, base, last := s.content, s.base, s.last
 	due := len(s.openers) == 0 && (s.blank || s.written) && s.spoilt == 0 && !s.abandoned
 	s.mu.Unlock()
 	defer s.empty()
 	if !due {
 		return
 	}
-	if errno := w.publish(s, d, name, content, base, h); errno != 0 {
+	if errno := w.publish(s, d, name, content, base, &last); errno != 0 {
 		w.log.Warn("what a file holds that is closed is not published, of which nobody can be told any more", "name", joinName(d.name, name), "error", errno)
 	}
 }

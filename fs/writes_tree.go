@@ -215,16 +215,16 @@ func (w *writes) writeThrough(s *scratch, in *fuse.WriteIn, data []byte) syscall
 		return errno
 	}
 	if held || !s.complete(in, uint64(len(data))) {
-		return s.hold(next)
+		return s.hold(next, &in.InHeader)
 	}
 	return w.publish(s, d, name, next, base, &in.InHeader)
 }
 
 // hold keeps a content that isn't published yet.
-func (s *scratch) hold(content []byte) syscall.Errno {
+func (s *scratch) hold(content []byte, h *fuse.InHeader) syscall.Errno {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.written, s.modTime = true, time.Now()
+	s.written, s.modTime, s.last = true, time.Now(), *h
 	return s.replace(content)
 }
 
