@@ -255,6 +255,9 @@ func (w *writes) truncate(s *scratch, size uint64, h *fuse.InHeader) syscall.Err
 		if errno := s.resize(int64(size), w.limit); errno != 0 {
 			return errno
 		}
+		if size == 0 {
+			s.spoilt = 0
+		}
 		w.rewrite(s, d, name, h)
 		return 0
 	}
@@ -266,6 +269,7 @@ func (w *writes) truncate(s *scratch, size uint64, h *fuse.InHeader) syscall.Err
 	next := make([]byte, size)
 	copy(next, s.content)
 	base := s.base
+	s.spoilt = 0
 	s.mu.Unlock()
 	return w.publish(s, d, name, next, base, h)
 }

@@ -5,6 +5,7 @@ import (
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
 )
 
 // privateFace answers the requests of the writers' session, which has the
@@ -33,6 +34,14 @@ func (f *privateFace) mayWait(request []byte) bool {
 		return true
 	}
 	return false
+}
+
+// refuse implements handlers.
+func (f *privateFace) refuse(request, out []byte) []byte {
+	if s := f.w.private.get(nodeOf(request)); s != nil {
+		f.w.miss(s, request)
+	}
+	return refusal(request, unix.EAGAIN, out)
 }
 
 // unsent implements handlers.

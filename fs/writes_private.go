@@ -21,6 +21,9 @@ func (w *writes) writePrivate(s *scratch, in *fuse.WriteIn, data []byte) syscall
 	}
 	next, errno := s.with(data, in.Offset, w.limit)
 	base := s.base
+	if errno == 0 {
+		s.spoilt = 0
+	}
 	s.mu.Unlock()
 	if errno != 0 {
 		return errno
@@ -44,6 +47,7 @@ func (w *writes) cut(s *scratch, size uint64, h *fuse.InHeader) syscall.Errno {
 		next := make([]byte, size)
 		copy(next, s.content)
 		base := s.base
+		s.spoilt = 0
 		s.mu.Unlock()
 		defer s.empty()
 		return w.publish(s, d, name, next, base, h)

@@ -207,6 +207,9 @@ func (w *writes) writeThrough(s *scratch, in *fuse.WriteIn, data []byte) syscall
 	next, errno := s.with(data, in.Offset, w.limit)
 	_ = s.spoil(errno)
 	gone, base, held := s.gone, s.base, s.rewriting && !atOnce
+	if errno == 0 && !held {
+		s.spoilt = 0
+	}
 	s.mu.Unlock()
 	switch {
 	case gone:
@@ -233,7 +236,7 @@ func (w *writes) publish(s *scratch, d *directory, name string, content []byte, 
 	e, errno := w.commit(d, name, content, base, h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.blank, s.written, s.spoilt = false, false, 0
+	s.blank, s.written = false, false
 	if errno != 0 {
 		return errno
 	}
