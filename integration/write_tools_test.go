@@ -65,10 +65,11 @@ with open(path, "r+") as f:
 var patchTool = tool{name: "dd conv=notrunc", script: `printf %s "$TO" | dd of="$F" bs=2 seek="$AT" oflag=seek_bytes conv=notrunc status=none`}
 
 // appendTools append. What a shell does is to write line by line, which are two
-// here; each is appended by itself.
+// here; each is appended by itself. So does tee, if it reads the first before the
+// second is there.
 var appendTools = []tool{
 	{name: ">>", script: `printf "%b" "$TAIL" >> "$F"`, silent: true, most: 2},
-	{name: "tee -a", script: `set -o pipefail; printf "%b" "$TAIL" | tee -a "$F" > /dev/null`},
+	{name: "tee -a", script: `set -o pipefail; printf "%b" "$TAIL" | tee -a "$F" > /dev/null`, most: 2},
 }
 
 // target is a file to write, with a content that it begins with.
