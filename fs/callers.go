@@ -66,6 +66,24 @@ func tellsKilled(status string) bool {
 	return killed
 }
 
+// hasEnded reports whether a process has ended, as far as that can be seen: one
+// that can't be seen has. Of one that has ended its parent may not know yet.
+func hasEnded(process uint32) bool {
+	status, err := os.ReadFile("/proc/" + strconv.FormatUint(uint64(process), 10) + "/status")
+	return err != nil || tellsEnded(string(status))
+}
+
+// tellsEnded reports whether a /proc/PID/status is of a process that has ended.
+func tellsEnded(status string) bool {
+	for line := range strings.Lines(status) {
+		if state, ok := strings.CutPrefix(line, "State:"); ok {
+			state = strings.TrimSpace(state)
+			return strings.HasPrefix(state, "Z") || strings.HasPrefix(state, "X")
+		}
+	}
+	return false
+}
+
 // replacers are commands that create the file that they write exclusively, under
 // its final name, having removed what was there before. Nothing else tells them
 // from one that means to remove a file, or to make a temporary one.

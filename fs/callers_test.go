@@ -3,6 +3,7 @@ package fs
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 )
@@ -30,6 +31,30 @@ func TestTellsKilled(t *testing.T) {
 	}
 	if isKilled(uint32(os.Getpid())) {
 		t.Error("this process is taken for killed")
+	}
+}
+
+func TestTellsEnded(t *testing.T) {
+	for state, want := range map[string]bool{
+		"S (sleeping)": false, "D (disk sleep)": false, "Z (zombie)": true, "X (dead)": true,
+	} {
+		if got := tellsEnded("Name:\tZ\nUmask:\t0022\nState:\t" + state + "\nTgid:\t7\n"); got != want {
+			t.Errorf("%s: %v", state, got)
+		}
+	}
+	if tellsEnded("") {
+		t.Error("what can't be a status tells that a process has ended")
+	}
+	if hasEnded(uint32(os.Getpid())) {
+		t.Error("this process is taken for one that has ended")
+	}
+	cmd := exec.Command("true")
+	check(t, cmd.Start())
+	process := uint32(cmd.Process.Pid)
+	await(t, "a process to end", func() bool { return hasEnded(process) }) // nobody has waited for it
+	check(t, cmd.Wait())
+	if !hasEnded(process) {
+		t.Error("a process that is gone has not ended")
 	}
 }
 

@@ -19,9 +19,11 @@ const (
 	// refusedFor is how long a refusal holds for the thread that was refused, which
 	// the kernel has ask twice.
 	refusedFor = time.Second
-	// restPoll is how often one looks whether a file that is being rewritten is
-	// open still.
-	restPoll = 50 * time.Millisecond
+	// leastRestPause is how soon one looks whether a file that is being rewritten is
+	// open still, and mostRestPause how seldom at last: it is a look at all files
+	// that are open on the machine.
+	leastRestPause = 50 * time.Millisecond
+	mostRestPause  = time.Second
 )
 
 // attrCapability is the extended attribute that the kernel asks for, and with no
@@ -253,7 +255,10 @@ func (w *writes) truncate(s *scratch, size uint64, h *fuse.InHeader) syscall.Err
 		if errno := s.resize(int64(size), w.limit); errno != 0 {
 			return errno
 		}
-		w.rewrite(s, d, name)
+		if size == 0 {
+			s.spoilt = 0
+		}
+		w.rewrite(s, d, name, h)
 		return 0
 	}
 	if size == uint64(len(s.content)) {
@@ -264,40 +269,50 @@ func (w *writes) truncate(s *scratch, size uint64, h *fuse.InHeader) syscall.Err
 	next := make([]byte, size)
 	copy(next, s.content)
 	base := s.base
+	s.spoilt = 0
 	s.mu.Unlock()
 	return w.publish(s, d, name, next, base, h)
 }
 
 // rewrite notes that a file's content is being replaced from its beginning, which
 // those who cut it to nothing are about to do. mu of s must be held.
-func (w *writes) rewrite(s *scratch, d *directory, name string) {
-	s.modTime = time.Now()
+func (w *writes) rewrite(s *scratch, d *directory, name string, h *fuse.InHeader) {
+	s.modTime, s.last = time.Now(), *h
 	if s.kind != inPlace || s.rewriting || w.writer.AtOnce(joinName(d.name, name)) {
 		return
 	}
 	s.rewriting, s.written = true, true
-	w.later.Go(func() { w.awaitRest(s) })
+	w.later.Go(func() {
+		w.awaitRest(s, func() (users, error) { return usersOf(w.v.ledger.header.device, s.id) })
+	})
 }
 
 // awaitRest publishes a file that is being rewritten when nobody has it open for
-// writing any more. Whoever wrote it can't be told of an error by then.
-func (w *writes) awaitRest(s *scratch) {
-	again := time.NewTicker(restPoll)
-	defer again.Stop()
-	for {
+// writing any more, which look finds out. As long as that can't be told, somebody
+// may. Whoever wrote it can't be told of an error by then.
+func (w *writes) awaitRest(s *scratch, look func() (users, error)) {
+	defer w.files.sweep(s) // which the kernel may have forgotten when it was closed
+	told := false
+	for pause := leastRestPause; ; pause = min(2*pause, mostRestPause) {
 		select {
 		case <-w.ctx.Done():
 			return
-		case <-again.C:
+		case <-time.After(pause):
 		}
 		if !s.isRewriting() {
 			return
 		}
-		if u, err := usersOf(w.v.ledger.header.device, s.id); err == nil && u.writers > 0 {
+		d, name := s.place()
+		u, err := look()
+		if err != nil && !told {
+			told = true
+			w.log.Warn("what was written to an open file is not published as long as one can't tell whether it is open still",
+				"name", joinName(d.name, name), "error", err)
+		}
+		if err != nil || u.writers > 0 {
 			continue
 		}
-		d, name := s.place()
-		if errno := w.finish(s, &fuse.InHeader{}); errno != 0 {
+		if errno := w.finish(s, nil); errno != 0 {
 			w.log.Warn("what was written to an open file is not published", "name", joinName(d.name, name), "error", errno)
 		}
 		return
@@ -311,16 +326,20 @@ func (s *scratch) isRewriting() bool {
 }
 
 // finish publishes what has been written to an open file and isn't published yet,
-// if it is one to be published.
+// if it is one to be published. h is the request for which it does; nil means that
+// of whoever has written last.
 func (w *writes) finish(s *scratch, h *fuse.InHeader) syscall.Errno {
 	s.publishing.Lock()
 	defer s.publishing.Unlock()
 	d, name := s.place()
 	s.mu.Lock()
 	content, base, due := s.content, s.base, s.written && s.kind != temporary && !s.gone
-	spoilt := s.spoilt
+	spoilt, last := s.spoilt, s.last
 	s.rewriting = false
 	s.mu.Unlock()
+	if h == nil {
+		h = &last
+	}
 	switch {
 	case !due:
 		return 0

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
 )
 
 // cacheFor is how long the kernel may remember names and attributes. What
@@ -213,6 +214,9 @@ func (f *fuseFace) StatFs(_ cancelled, _ *fuse.InHeader, out *fuse.StatfsOut) fu
 
 // mayWait reports that no handler waits for anything.
 func (f *fuseFace) mayWait([]byte) bool { return false }
+
+// refuse implements handlers.
+func (f *fuseFace) refuse(request, out []byte) []byte { return refusal(request, unix.EAGAIN, out) }
 
 // unsent takes back the references in a reply that the kernel didn't take,
 // because whoever asked is gone.

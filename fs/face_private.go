@@ -5,15 +5,16 @@ import (
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
 )
 
 // privateFace answers the requests of the writers' session, which has the
 // directories of the volume, and in which every lookup of a file finds an inode
 // that nobody else has: a copy of what the name holds, for whoever opens it to
-// write. A file is published when it is flushed, if something was written since;
-// one that was only cut to nothing when it is released, since programs open and
-// close before they write; a decider, or whatever is complete with each write, by
-// the write.
+// write. A file is published when it is flushed by whoever has opened it, if
+// something was written since; one that was only cut to nothing when it is released,
+// since programs open and close before they write; a decider, or whatever is complete
+// with each write, by the write.
 type privateFace struct {
 	refuseWrites // what isn't defined here
 	w            *writes
@@ -33,6 +34,14 @@ func (f *privateFace) mayWait(request []byte) bool {
 		return true
 	}
 	return false
+}
+
+// refuse implements handlers.
+func (f *privateFace) refuse(request, out []byte) []byte {
+	if s := f.w.private.get(nodeOf(request)); s != nil {
+		f.w.miss(s, request)
+	}
+	return refusal(request, unix.EAGAIN, out)
 }
 
 // unsent implements handlers.
@@ -129,7 +138,7 @@ func (f *privateFace) Create(_ cancelled, in *fuse.CreateIn, name string, out *f
 		return status(errno)
 	}
 	s := f.newScratch(d, name)
-	s.blank, s.opens = true, 1
+	s.blank, s.last, out.Fh = true, in.InHeader, s.open(processOf(in.Pid))
 	if now := f.w.v.tree.versionOf(d, name); now != nil {
 		s.base = now.version
 	}
@@ -137,7 +146,7 @@ func (f *privateFace) Create(_ cancelled, in *fuse.CreateIn, name string, out *f
 }
 
 // Open implements fuse.RawFileSystem.
-func (f *privateFace) Open(_ cancelled, in *fuse.OpenIn, _ *fuse.OpenOut) fuse.Status {
+func (f *privateFace) Open(_ cancelled, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	s := f.w.private.get(in.NodeId)
 	if s == nil {
 		return status(syscall.ESTALE)
@@ -146,12 +155,13 @@ func (f *privateFace) Open(_ cancelled, in *fuse.OpenIn, _ *fuse.OpenOut) fuse.S
 	if errno := f.w.admits(d, name, &in.InHeader); errno != 0 {
 		return status(errno)
 	}
+	process := processOf(in.Pid)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.gone {
 		return status(syscall.ESTALE)
 	}
-	s.opens++
+	out.Fh = s.open(process)
 	return fuse.OK
 }
 
@@ -232,7 +242,7 @@ func (f *privateFace) Fsync(_ cancelled, in *fuse.FsyncIn) fuse.Status {
 // Release implements fuse.RawFileSystem. Nobody is told of an error any more.
 func (f *privateFace) Release(_ cancelled, in *fuse.ReleaseIn) {
 	if s := f.w.private.get(in.NodeId); s != nil {
-		f.w.release(s, &in.InHeader)
+		f.w.release(s, in.Fh)
 	}
 }
 

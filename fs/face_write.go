@@ -34,6 +34,19 @@ func (f *writableFace) mayWait(request []byte) bool {
 	return false
 }
 
+// refuse implements handlers. If what comes before a write were only told an error,
+// the kernel would change what everybody reads; see GetXAttr.
+func (f *writableFace) refuse(request, out []byte) []byte {
+	switch s := f.w.files.get(nodeOf(request)); {
+	case s != nil:
+		f.w.miss(s, request)
+	case binary.NativeEndian.Uint32(request[4:]) == opGetXAttr:
+		f.w.claims.refuse(threadOf{threadIn(request), nodeOf(request)}, syscall.EAGAIN)
+		return attrSize(request, 1, out)
+	}
+	return f.fuseFace.refuse(request, out)
+}
+
 // Lookup implements fuse.RawFileSystem.
 func (f *writableFace) Lookup(cancel cancelled, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
 	if f.lookupStaged(h, name, out) {

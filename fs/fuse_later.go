@@ -30,15 +30,19 @@ type answers struct {
 
 // begin returns memory for a reply. ok is false if too many requests wait
 // already, and left is true if the request isn't to be answered by this process.
-// end must be called.
-func (a *answers) begin() (out []byte, left, ok bool) {
+// If must, no number is too many, but then there may be no memory, which out tells
+// by being nil. If ok, end must be called.
+func (a *answers) begin(must bool) (out []byte, left, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.draining {
 		return nil, true, false
 	}
 	if a.mem == nil && a.allocate() != nil || len(a.spare) == 0 {
-		return nil, false, false
+		if must {
+			a.under.Add(1)
+		}
+		return nil, false, must
 	}
 	out = a.spare[len(a.spare)-1]
 	a.spare = a.spare[:len(a.spare)-1]
@@ -59,7 +63,9 @@ func (a *answers) allocate() error {
 func (a *answers) end(out []byte) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.spare = append(a.spare, out)
+	if out != nil {
+		a.spare = append(a.spare, out)
+	}
 	a.under.Done()
 }
 
@@ -94,12 +100,14 @@ func (a *answers) free() {
 // reply that is given before that.
 func (c *connection) answerLater(request, out []byte) {
 	op := binary.NativeEndian.Uint32(request[4:])
-	reply, left, ok := c.later.begin()
+	// What is released is known to this process alone, and nobody asks twice. There
+	// are only so many files, and nobody waits for the reply.
+	reply, left, ok := c.later.begin(op == opRelease)
 	switch {
 	case left && !holdsDirectory(op):
 		return
 	case !ok:
-		if err := c.reply(op, refusal(request, unix.EAGAIN, out)); err != nil {
+		if err := c.reply(op, c.handlers.refuse(request, out)); err != nil {
 			c.log.Error("refusing a FUSE request", "error", err)
 		}
 		return
@@ -107,7 +115,11 @@ func (c *connection) answerLater(request, out []byte) {
 	request = slices.Clone(request)
 	go func() {
 		defer c.later.end(reply)
-		if err := c.answer(request, reply); err != nil {
+		out := reply
+		if out == nil {
+			out = make([]byte, shortReply)
+		}
+		if err := c.answer(request, out); err != nil {
 			c.log.Error("answering a FUSE request", "error", err)
 		}
 	}()

@@ -33,6 +33,9 @@ type handlers interface {
 	// mayWait reports whether the answer to a request may have to wait for
 	// something.
 	mayWait(request []byte) bool
+	// refuse makes the reply to a request that may have to wait, if too many do
+	// already. It uses out, and returns at once.
+	refuse(request, out []byte) (reply []byte)
 }
 
 // connection answers the requests of a session: on a descriptor of its own of

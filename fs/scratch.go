@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -29,14 +30,20 @@ type scratch struct {
 	// blank says that the file was created or truncated and that nothing has been
 	// written since; written, that something has and isn't published.
 	blank, written bool
+	// last is the request that has changed the content last: whose doing it is when
+	// it is published later, for which no request of theirs comes.
+	last fuse.InHeader
 	// spoilt is why something that was written, and isn't published, lacks what
 	// was to be written with it; 0 if it lacks nothing. What lacks something isn't
 	// published.
 	spoilt syscall.Errno
 	// abandoned says that the last one who has closed the file was killed.
 	abandoned bool
-	// opens is how many open files there are, where the kernel tells.
-	opens int
+	// openers are the processes that have opened the file, by the number of what
+	// they opened, as long as anybody has that open. Only the writers' session has
+	// any.
+	openers  map[uint64]uint32
+	lastOpen uint64
 	// rewriting says that the content is being replaced from its beginning, and is
 	// published when that has come to its end.
 	rewriting bool
@@ -173,6 +180,28 @@ func (s *scratch) place() (d *directory, name string) {
 	return s.dir, s.name
 }
 
+// open notes that a process has opened the file, and returns the number of what it
+// opened. mu must be held.
+func (s *scratch) open(process uint32) uint64 {
+	if s.openers == nil {
+		s.openers = map[uint64]uint32{}
+	}
+	s.lastOpen++
+	s.openers[s.lastOpen] = process
+	return s.lastOpen
+}
+
+// isOthers reports whether a process that has opened the file is still there, and
+// isn't that of a thread. It may well go on writing, as a shell does of whose
+// commands one has just ended.
+func (s *scratch) isOthers(thread uint32) bool {
+	process := processOf(thread)
+	s.mu.Lock()
+	openers := slices.Collect(maps.Values(s.openers))
+	s.mu.Unlock()
+	return slices.ContainsFunc(openers, func(opener uint32) bool { return opener != process && !hasEnded(opener) })
+}
+
 // end notes that the file has become a version, or was removed.
 func (s *scratch) end() {
 	s.mu.Lock()
@@ -225,11 +254,14 @@ func (s *scratch) setAttr(in *fuse.SetAttrIn) {
 	}
 }
 
-// drop gives a scratch's room back. It isn't used any more.
+// drop gives a scratch's room back, if nobody uses it any more. What is being
+// rewritten is to be published yet.
 func (s *scratch) drop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.discard()
+	if !s.rewriting {
+		s.discard()
+	}
 }
 
 // discard is drop with mu held.

@@ -18,6 +18,7 @@ type fakeWriter struct {
 	v       *Volume
 	last    int64
 	changes []string      // what was done: "name=content" and "name removed"
+	caller  Caller        // who did the last one
 	hold    chan struct{} // not nil: changes wait until it is closed
 	held    chan struct{} // gets one when a change waits
 }
@@ -60,6 +61,7 @@ func (w *fakeWriter) next(c Change) Entry {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.last++
+	w.caller = c.Caller
 	w.changes = append(w.changes, c.Name+"="+string(c.Content[:min(len(c.Content), 20)]))
 	return Entry{
 		Content: append([]byte(nil), c.Content...), ModTime: time.Unix(w.last, 0), Version: strconv.FormatInt(w.last, 10), Order: w.last,

@@ -13,7 +13,7 @@ func (w *writes) writePrivate(s *scratch, in *fuse.WriteIn, data []byte) syscall
 	defer s.publishing.Unlock()
 	d, name := s.place()
 	s.mu.Lock()
-	s.blank, s.abandoned = false, false
+	s.blank, s.abandoned, s.last = false, false, in.InHeader
 	if !w.writer.AtOnce(joinName(d.name, name)) {
 		defer s.mu.Unlock()
 		s.written, s.modTime = true, time.Now()
@@ -21,6 +21,9 @@ func (w *writes) writePrivate(s *scratch, in *fuse.WriteIn, data []byte) syscall
 	}
 	next, errno := s.with(data, in.Offset, w.limit)
 	base := s.base
+	if errno == 0 {
+		s.spoilt = 0
+	}
 	s.mu.Unlock()
 	if errno != 0 {
 		return errno
@@ -35,14 +38,16 @@ func (w *writes) cut(s *scratch, size uint64, h *fuse.InHeader) syscall.Errno {
 	defer s.publishing.Unlock()
 	d, name := s.place()
 	s.mu.Lock()
+	s.last = *h
 	if size > uint64(w.limit) {
 		defer s.mu.Unlock()
 		return s.spoil(syscall.EFBIG)
 	}
-	if s.opens == 0 {
+	if len(s.openers) == 0 {
 		next := make([]byte, size)
 		copy(next, s.content)
 		base := s.base
+		s.spoilt = 0
 		s.mu.Unlock()
 		defer s.empty()
 		return w.publish(s, d, name, next, base, h)
@@ -63,7 +68,9 @@ func (w *writes) cut(s *scratch, size uint64, h *fuse.InHeader) syscall.Errno {
 
 // flush publishes what has been written to a file of the writers' session and
 // isn't published yet, unless a part of it was refused. Who is killed has its files
-// closed as well, whatever it would still have written.
+// closed as well, whatever it would still have written. So has a command that ends,
+// or a child that executes another program, while the process that has opened the
+// file is about to write more.
 func (w *writes) flush(s *scratch, h *fuse.InHeader) syscall.Errno {
 	killed := isKilled(h.Pid)
 	s.mu.Lock()
@@ -71,6 +78,9 @@ func (w *writes) flush(s *scratch, h *fuse.InHeader) syscall.Errno {
 	unpublished := killed && s.written
 	s.mu.Unlock()
 	if !killed {
+		if s.isOthers(h.Pid) {
+			return 0
+		}
 		return w.finish(s, h)
 	}
 	if unpublished {
@@ -81,23 +91,24 @@ func (w *writes) flush(s *scratch, h *fuse.InHeader) syscall.Errno {
 	return 0
 }
 
-// release publishes what a file of the writers' session holds when it is closed
-// for good, if that hasn't been.
-func (w *writes) release(s *scratch, h *fuse.InHeader) {
+// release publishes what a file of the writers' session holds when what somebody has
+// opened, which has that number, is closed for good, and nobody has opened it
+// otherwise, if that hasn't been. The kernel doesn't tell who closes it.
+func (w *writes) release(s *scratch, number uint64) {
 	s.publishing.Lock()
 	defer s.publishing.Unlock()
 	d, name := s.place()
 	s.mu.Lock()
-	s.opens--
-	content, base := s.content, s.base
-	due := s.opens <= 0 && (s.blank || s.written) && s.spoilt == 0 && !s.abandoned
+	delete(s.openers, number)
+	content, base, last := s.content, s.base, s.last
+	due := len(s.openers) == 0 && (s.blank || s.written) && s.spoilt == 0 && !s.abandoned
 	s.mu.Unlock()
 	defer s.empty()
 	if !due {
 		return
 	}
-	if errno := w.publish(s, d, name, content, base, h); errno != 0 {
-		w.log.Warn("a file that was created or cut to nothing is not published", "name", joinName(d.name, name), "error", errno)
+	if errno := w.publish(s, d, name, content, base, &last); errno != 0 {
+		w.log.Warn("what a file holds that is closed is not published, of which nobody can be told any more", "name", joinName(d.name, name), "error", errno)
 	}
 }
 
@@ -106,7 +117,7 @@ func (w *writes) release(s *scratch, h *fuse.InHeader) {
 func (s *scratch) empty() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.opens > 0 {
+	if len(s.openers) > 0 {
 		return
 	}
 	s.gone = true

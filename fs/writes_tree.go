@@ -207,6 +207,9 @@ func (w *writes) writeThrough(s *scratch, in *fuse.WriteIn, data []byte) syscall
 	next, errno := s.with(data, in.Offset, w.limit)
 	_ = s.spoil(errno)
 	gone, base, held := s.gone, s.base, s.rewriting && !atOnce
+	if errno == 0 && !held {
+		s.spoilt = 0
+	}
 	s.mu.Unlock()
 	switch {
 	case gone:
@@ -215,16 +218,16 @@ func (w *writes) writeThrough(s *scratch, in *fuse.WriteIn, data []byte) syscall
 		return errno
 	}
 	if held || !s.complete(in, uint64(len(data))) {
-		return s.hold(next)
+		return s.hold(next, &in.InHeader)
 	}
 	return w.publish(s, d, name, next, base, &in.InHeader)
 }
 
 // hold keeps a content that isn't published yet.
-func (s *scratch) hold(content []byte) syscall.Errno {
+func (s *scratch) hold(content []byte, h *fuse.InHeader) syscall.Errno {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.written, s.modTime = true, time.Now()
+	s.written, s.modTime, s.last = true, time.Now(), *h
 	return s.replace(content)
 }
 
@@ -233,7 +236,7 @@ func (w *writes) publish(s *scratch, d *directory, name string, content []byte, 
 	e, errno := w.commit(d, name, content, base, h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.blank, s.written, s.spoilt = false, false, 0
+	s.blank, s.written = false, false
 	if errno != 0 {
 		return errno
 	}

@@ -30,6 +30,7 @@ type tool struct {
 var wholeTools = []tool{
 	{name: "echo", script: `echo "$(cat "$SRC")" > "$F"`, silent: true},
 	{name: "subshell", script: `(read -r a < "$SRC"; printf %s "${a:0:5}"; echo "${a:5}") > "$F"`, silent: true},
+	{name: "subshell of commands", script: `(head -c 5 "$SRC" && tail -c +6 "$SRC") > "$F"`, silent: true},
 	{name: "cat", script: `cat "$SRC" > "$F"`},
 	{name: "cp", script: `cp "$SRC" "$F"`},
 	{name: "tee", script: `tee "$F" < "$SRC" > /dev/null`},
@@ -64,10 +65,11 @@ with open(path, "r+") as f:
 var patchTool = tool{name: "dd conv=notrunc", script: `printf %s "$TO" | dd of="$F" bs=2 seek="$AT" oflag=seek_bytes conv=notrunc status=none`}
 
 // appendTools append. What a shell does is to write line by line, which are two
-// here; each is appended by itself.
+// here; each is appended by itself. So does tee, if it reads the first before the
+// second is there.
 var appendTools = []tool{
 	{name: ">>", script: `printf "%b" "$TAIL" >> "$F"`, silent: true, most: 2},
-	{name: "tee -a", script: `set -o pipefail; printf "%b" "$TAIL" | tee -a "$F" > /dev/null`},
+	{name: "tee -a", script: `set -o pipefail; printf "%b" "$TAIL" | tee -a "$F" > /dev/null`, most: 2},
 }
 
 // target is a file to write, with a content that it begins with.
@@ -103,7 +105,7 @@ func (g *target) rows(s *writeScene) []row {
 	}
 	good, bad := source("good", g.text(g.accepted)), source("bad", g.text(g.rejected))
 	for _, tool := range wholeTools {
-		if g.each && tool.name == "subshell" {
+		if g.each && strings.HasPrefix(tool.name, "subshell") {
 			continue // what it writes first would be a content
 		}
 		all = append(all, row{tool, []string{good}, g.text(g.accepted)}, row{tool, []string{bad}, ""})
