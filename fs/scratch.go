@@ -16,6 +16,9 @@ type scratch struct {
 	id   uint64 // the kernel's node id, never used again
 	kind scratchKind
 	room *room
+	// whole says that what is written from the beginning on is all that the file
+	// is to hold: it is a value, and no part of the older one is left behind it.
+	whole bool
 
 	mu      sync.Mutex // guards all below, but not while a change is published
 	dir     *directory
@@ -142,15 +145,19 @@ func (s *scratch) replace(content []byte) syscall.Errno {
 	return 0
 }
 
-// with returns the content as it would be with data from an offset on. mu must be
-// held.
+// with returns the content as it would be with data written from an offset on. mu
+// must be held.
 func (s *scratch) with(data []byte, from uint64, limit int64) ([]byte, syscall.Errno) {
 	end := from + uint64(len(data))
 	if end < from || end > uint64(limit) {
 		return nil, syscall.EFBIG
 	}
-	next := make([]byte, max(end, uint64(len(s.content))))
-	copy(next, s.content)
+	before := s.content
+	if s.whole && from == 0 {
+		before = nil
+	}
+	next := make([]byte, max(end, uint64(len(before))))
+	copy(next, before)
 	copy(next[from:], data)
 	return next, 0
 }

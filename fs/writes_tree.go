@@ -11,7 +11,7 @@ import (
 // newScratch returns an empty scratch, which isn't in any table yet.
 func (w *writes) newScratch(kind scratchKind, d *directory, name string, id uint64) *scratch {
 	return &scratch{
-		id: id, kind: kind, room: w.room, dir: d, name: name, ino: id, modTime: time.Now(),
+		id: id, kind: kind, room: w.room, whole: w.writer.AtOnce(joinName(d.name, name)), dir: d, name: name, ino: id, modTime: time.Now(),
 		perm: w.v.perm.file, owner: fuse.Owner{Uid: w.v.perm.uid, Gid: w.v.perm.gid}, calls: map[uint32]progress{},
 	}
 }
