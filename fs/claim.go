@@ -141,14 +141,15 @@ func (w *writes) claim(h *fuse.InHeader) syscall.Errno {
 	if errno := w.part(d, name, v); errno != 0 {
 		return errno
 	}
-	if errno := w.awaitReaders(v.id); errno != 0 {
+	if errno := w.awaitReaders(v.id, processOf(h.Pid)); errno != 0 {
 		return errno
 	}
 	return w.takeOver(d, name, v)
 }
 
 // part puts another inode with the same content under the name that a version
-// is the current one of.
+// is the current one of. If that has been done, because somebody had claimed the
+// version in vain, it does nothing.
 func (w *writes) part(d *directory, name string, v *version) syscall.Errno {
 	full := joinName(d.name, name)
 	// Whoever has the name's lock may be waiting for the lock of the version's
@@ -159,7 +160,7 @@ func (w *writes) part(d *directory, name string, v *version) syscall.Errno {
 	}
 	defer done()
 	if w.v.tree.versionOf(d, name) != v {
-		return syscall.ESTALE // it has changed since it was opened
+		return w.unchanged(d, name, v)
 	}
 	e, _, ok := w.v.tree.get(d, name)
 	if !ok {
@@ -173,14 +174,29 @@ func (w *writes) part(d *directory, name string, v *version) syscall.Errno {
 	return 0
 }
 
-// awaitReaders returns when nobody has a version open for reading alone.
-func (w *writes) awaitReaders(id uint64) syscall.Errno {
+// unchanged returns ESTALE if a name holds something else than a version, and not
+// only another inode.
+func (w *writes) unchanged(d *directory, name string, v *version) syscall.Errno {
+	content, err := w.v.tree.content(v)
+	if err != nil {
+		return syscall.EIO
+	}
+	if !w.v.tree.holds(d, name, Entry{Content: content, ModTime: v.modTime, Version: v.version, ZKPath: v.zkPath}) {
+		return syscall.ESTALE
+	}
+	return 0
+}
+
+// awaitReaders returns when nobody but a process has a version open so that they
+// can read it: they would see it change, or undo the change with what they write
+// instead of what they have read.
+func (w *writes) awaitReaders(id uint64, process uint32) syscall.Errno {
 	deadline := time.NewTimer(claimPatience)
 	defer deadline.Stop()
 	again := time.NewTicker(readersPoll)
 	defer again.Stop()
 	for {
-		u, err := usersOf(w.v.ledger.header.device, id)
+		u, err := usersBeside(process, w.v.ledger.header.device, id)
 		switch {
 		case err != nil:
 			w.log.Debug("a write was refused, because one can't tell who reads the file", "error", err)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -14,18 +16,40 @@ import (
 type users struct {
 	readers int // for reading alone, or mapped
 	writers int // for writing, too
+	// changers are those of the writers that can read as well, so that what they
+	// write may come of what they have read.
+	changers []openFile
+}
+
+// openFile is a descriptor of a process.
+type openFile struct{ process, fd int }
+
+// sharedWith reports whether two descriptors are of one open file, as they are
+// after a fork. If that can't be told, they aren't.
+func (f openFile) sharedWith(g openFile) bool {
+	const kcmpFile = 0
+	different, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(f.process), uintptr(g.process), kcmpFile, uintptr(f.fd), uintptr(g.fd), 0)
+	return errno == 0 && different == 0
 }
 
 // usersOf finds out who has the file of that inode number open, in the filesystem
 // whose device has that minor number. It asks the filesystem nothing. If this
 // process may not look into all others, or can't, that is an error.
-func usersOf(device uint32, ino uint64) (users, error) {
+func usersOf(device uint32, ino uint64) (users, error) { return usersBeside(0, device, ino) }
+
+// usersBeside is usersOf for a process that is about to change the file. Among the
+// readers are those as well who have it open to read and write, unless it is the
+// process itself that has, or it has the same open file.
+func usersBeside(process, device uint32, ino uint64) (users, error) {
 	type result struct {
 		users users
 		err   error
 	}
 	found, ok := lookAtAll(func() result {
 		u, err := findUsers(device, ino)
+		if process != 0 {
+			u.readers += u.rivals(int(process))
+		}
 		return result{u, err}
 	})
 	if !ok {
@@ -57,6 +81,25 @@ func findUsers(device uint32, ino uint64) (users, error) {
 		}
 	}
 	return u, nil
+}
+
+// rivals returns how many of the changers have nothing to do with a process.
+func (u *users) rivals(process int) int {
+	var own, others []openFile
+	for _, f := range u.changers {
+		if f.process == process {
+			own = append(own, f)
+		} else {
+			others = append(others, f)
+		}
+	}
+	n := 0
+	for _, f := range others {
+		if !slices.ContainsFunc(own, f.sharedWith) {
+			n++
+		}
+	}
+	return n
 }
 
 // add adds what one process has. Processes and their files come and go; only that
@@ -92,6 +135,9 @@ func (u *users) add(proc string, device uint32, ino uint64) error {
 			u.readers++
 		default:
 			writers++
+			if mode&unix.O_ACCMODE == unix.O_RDWR {
+				u.changers = append(u.changers, descriptor(proc, fd))
+			}
 		}
 	}
 	u.writers += writers
@@ -99,6 +145,13 @@ func (u *users) add(proc string, device uint32, ino uint64) error {
 		u.readers++
 	}
 	return nil
+}
+
+// descriptor returns the descriptor of a name in a directory /proc/PID/fd.
+func descriptor(proc, fd string) openFile {
+	process, _ := strconv.Atoi(filepath.Base(proc)) // they are numbers
+	n, _ := strconv.Atoi(fd)
+	return openFile{process, n}
 }
 
 // isFile reports whether a path leads to that inode, as the kernel remembers it.
