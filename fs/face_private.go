@@ -94,10 +94,12 @@ func (f *privateFace) hand(s *scratch, out *fuse.EntryOut) fuse.Status {
 	return fuse.OK
 }
 
+// dirAttr is what stat shows of a directory. Each lookup of a file in one takes
+// memory, so that those alone may enter who may write.
 func (f *privateFace) dirAttr(id uint64, a *fuse.Attr) {
 	p := f.w.v.perm
 	*a = fuse.Attr{
-		Ino: id, Blksize: blockSize, Mode: syscall.S_IFDIR | p.dir, Nlink: 2, Owner: fuse.Owner{Uid: p.uid, Gid: p.gid},
+		Ino: id, Blksize: blockSize, Mode: syscall.S_IFDIR | p.writers(), Nlink: 2, Owner: fuse.Owner{Uid: p.uid, Gid: p.gid},
 	}
 }
 

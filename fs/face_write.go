@@ -81,7 +81,7 @@ func (f *writableFace) linkAttr(id uint64, target string, a *fuse.Attr) {
 }
 
 func (f *writableFace) writersAttr(a *fuse.Attr) {
-	*a = fuse.Attr{Ino: writersID, Blksize: blockSize, Mode: syscall.S_IFDIR | f.perm.dir, Nlink: 2, Owner: f.owner()}
+	*a = fuse.Attr{Ino: writersID, Blksize: blockSize, Mode: syscall.S_IFDIR | f.perm.writers(), Nlink: 2, Owner: f.owner()}
 }
 
 // Readlink implements fuse.RawFileSystem.
