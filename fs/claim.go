@@ -2,6 +2,7 @@ package fs
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"sync"
 	"syscall"
@@ -40,10 +41,41 @@ func asksBeforeWrite(request []byte) bool {
 
 // claims are what is known of those who write to open files.
 type claims struct {
-	one sync.Mutex // held by the one that is being made
-
-	mu      sync.Mutex // guards refused
+	mu      sync.Mutex // guards all below
 	refused map[threadOf]refused
+	making  map[uint64]chan struct{} // by inode; closed when the claim has been made, or can't be
+}
+
+// begin waits until nobody claims an inode. It returns false if that takes too
+// long. Otherwise end must be called.
+func (c *claims) begin(ctx context.Context, id uint64) bool {
+	ctx, cancel := context.WithTimeout(ctx, claimPatience)
+	defer cancel()
+	for {
+		c.mu.Lock()
+		other := c.making[id]
+		if other == nil {
+			if c.making == nil {
+				c.making = map[uint64]chan struct{}{}
+			}
+			c.making[id] = make(chan struct{})
+			c.mu.Unlock()
+			return true
+		}
+		c.mu.Unlock()
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+func (c *claims) end(id uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	close(c.making[id])
+	delete(c.making, id)
 }
 
 type threadOf struct {
@@ -133,8 +165,10 @@ func (w *writes) claim(h *fuse.InHeader) syscall.Errno {
 	if errno := w.accepts(d, name); errno != 0 {
 		return errno
 	}
-	w.claims.one.Lock()
-	defer w.claims.one.Unlock()
+	if !w.claims.begin(w.ctx, v.id) {
+		return syscall.EBUSY
+	}
+	defer w.claims.end(v.id)
 	if w.files.get(h.NodeId) != nil {
 		return 0
 	}

@@ -77,3 +77,30 @@ func TestChangeByInheritedFile(t *testing.T) {
 		})
 	}
 }
+
+// A claim that has to wait holds up no other file's.
+func TestClaimsOfTwoFiles(t *testing.T) {
+	v, _ := mountWritable(t, Config{})
+	for _, name := range []string{"config", "config2"} {
+		publish(t, v, name, entry("old\n"))
+	}
+	id := stat(t, filepath.Join(v.cfg.Dir, "config")).Ino
+	if !v.writes.claims.begin(t.Context(), id) {
+		t.Fatal("somebody claims the file")
+	}
+	path := filepath.Join(v.cfg.Dir, "config2")
+	fd, err := openRaw(path, os.O_WRONLY, 0)
+	check(t, err)
+	_, err = unix.Write(fd, []byte("new\n"))
+	check(t, err)
+	check(t, unix.Close(fd))
+	wantFile(t, v, "config2", "new\n")
+
+	fd, err = openRaw(filepath.Join(v.cfg.Dir, "config"), os.O_WRONLY, 0)
+	check(t, err)
+	_, err = unix.Write(fd, []byte("new\n"))
+	wantErr(t, err, unix.EBUSY)
+	v.writes.claims.end(id)
+	check(t, unix.Close(fd))
+	wantFile(t, v, "config", "old\n")
+}
