@@ -142,6 +142,7 @@ func (f *writableFace) SetAttr(_ cancelled, in *fuse.SetAttrIn, out *fuse.AttrOu
 	if s := f.w.files.get(in.NodeId); s != nil {
 		if size, ok := in.GetSize(); ok {
 			if errno := f.w.truncate(s, size, &in.InHeader); errno != 0 {
+				f.w.limited(s, &in.InHeader, errno)
 				return status(errno)
 			}
 		}
@@ -163,7 +164,7 @@ func (f *writableFace) SetAttr(_ cancelled, in *fuse.SetAttrIn, out *fuse.AttrOu
 			return status(syscall.ESTALE) // who holds it open had been refused, or hasn't asked
 		}
 		if size > uint64(f.w.limit) {
-			return status(syscall.EFBIG)
+			return status(f.w.refused(d, name, &in.InHeader, f.w.explain(syscall.EFBIG)))
 		}
 		return status(f.w.bounce(d, name, &in.InHeader))
 	}
@@ -221,7 +222,7 @@ func (f *writableFace) create(kind scratchKind, d *directory, in *fuse.CreateIn,
 		s.base = now.version
 	}
 	if errno := f.w.files.add(s, 1, kind == temporary); errno != 0 {
-		return status(errno)
+		return status(f.w.crowded(d, name, &in.InHeader, errno))
 	}
 	if kind == temporary {
 		if errno := f.tree.link(d, name, s); errno != 0 {
@@ -257,7 +258,9 @@ func (f *writableFace) Write(_ cancelled, in *fuse.WriteIn, data []byte) (uint32
 	if s == nil {
 		return 0, status(f.w.strayWrite(in))
 	}
-	return uint32(len(data)), status(f.w.write(s, in, data))
+	errno := f.w.write(s, in, data)
+	f.w.limited(s, &in.InHeader, errno)
+	return uint32(len(data)), status(errno)
 }
 
 // Writev implements fuse.RawFileSystem, by Write.

@@ -36,6 +36,8 @@ type scratch struct {
 	// was to be written with it; 0 if it lacks nothing. What lacks something isn't
 	// published.
 	spoilt syscall.Errno
+	// told says that it has been logged why something can't be written.
+	told bool
 	// abandoned says that the last one who has closed the file was killed.
 	abandoned bool
 	// opens is how many open files there are, where the kernel tells.
@@ -70,10 +72,13 @@ const (
 )
 
 // room is how many bytes of scratches there may still be.
-type room struct{ left atomic.Int64 }
+type room struct {
+	size int64 // of all there is
+	left atomic.Int64
+}
 
 func newRoom(bytes int64) *room {
-	r := &room{}
+	r := &room{size: bytes}
 	r.left.Store(bytes)
 	return r
 }

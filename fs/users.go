@@ -15,6 +15,7 @@ import (
 // users are those who have a file open.
 type users struct {
 	readers int // for reading alone, or mapped
+	reader  int // the process that is one of them
 	writers int // for writing, too
 	// changers are those of the writers that can read as well, so that what they
 	// write may come of what they have read.
@@ -48,7 +49,7 @@ func usersBeside(process, device uint32, ino uint64) (users, error) {
 	found, ok := lookAtAll(func() result {
 		u, err := findUsers(device, ino)
 		if process != 0 {
-			u.readers += u.rivals(int(process))
+			u.addRivals(int(process))
 		}
 		return result{u, err}
 	})
@@ -83,8 +84,9 @@ func findUsers(device uint32, ino uint64) (users, error) {
 	return u, nil
 }
 
-// rivals returns how many of the changers have nothing to do with a process.
-func (u *users) rivals(process int) int {
+// addRivals takes those of the changers for readers that have nothing to do with a
+// process.
+func (u *users) addRivals(process int) {
 	var own, others []openFile
 	for _, f := range u.changers {
 		if f.process == process {
@@ -93,13 +95,12 @@ func (u *users) rivals(process int) int {
 			others = append(others, f)
 		}
 	}
-	n := 0
 	for _, f := range others {
 		if !slices.ContainsFunc(own, f.sharedWith) {
-			n++
+			u.readers++
+			u.reader = f.process
 		}
 	}
-	return n
 }
 
 // add adds what one process has. Processes and their files come and go; only that
@@ -117,6 +118,7 @@ func (u *users) add(proc string, device uint32, ino uint64) error {
 	if errors.Is(err, os.ErrPermission) {
 		return err
 	}
+	process, _ := strconv.Atoi(filepath.Base(proc)) // it is a number
 	writers := 0
 	for _, fd := range names {
 		if !isFile(proc+"/fd/"+fd, device, ino) {
@@ -133,25 +135,21 @@ func (u *users) add(proc string, device uint32, ino uint64) error {
 		case mode&unix.O_PATH != 0:
 		case mode&unix.O_ACCMODE == unix.O_RDONLY:
 			u.readers++
+			u.reader = process
 		default:
 			writers++
 			if mode&unix.O_ACCMODE == unix.O_RDWR {
-				u.changers = append(u.changers, descriptor(proc, fd))
+				n, _ := strconv.Atoi(fd) // it is a number
+				u.changers = append(u.changers, openFile{process, n})
 			}
 		}
 	}
 	u.writers += writers
 	if maps, err := os.ReadFile(proc + "/maps"); err == nil && writers == 0 && isMapped(maps, device, ino) {
 		u.readers++
+		u.reader = process
 	}
 	return nil
-}
-
-// descriptor returns the descriptor of a name in a directory /proc/PID/fd.
-func descriptor(proc, fd string) openFile {
-	process, _ := strconv.Atoi(filepath.Base(proc)) // they are numbers
-	n, _ := strconv.Atoi(fd)
-	return openFile{process, n}
 }
 
 // isFile reports whether a path leads to that inode, as the kernel remembers it.

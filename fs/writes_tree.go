@@ -116,11 +116,11 @@ func (w *writes) backUp(d *directory, from string, newDir *directory, to string,
 	s := w.newScratch(temporary, d, to, w.v.tree.newID())
 	s.owner, s.modTime, s.unsettled = fuse.Owner{Uid: in.Uid, Gid: in.Gid}, v.modTime, true
 	if errno := s.replace(content); errno != 0 {
-		return errno
+		return w.crowded(d, to, &in.InHeader, errno)
 	}
 	if errno := w.files.add(s, 0, true); errno != 0 {
 		s.drop()
-		return errno
+		return w.crowded(d, to, &in.InHeader, errno)
 	}
 	if errno := w.v.tree.link(d, to, s); errno != 0 {
 		w.files.unlink(s)
@@ -233,7 +233,7 @@ func (w *writes) publish(s *scratch, d *directory, name string, content []byte, 
 	e, errno := w.commit(d, name, content, base, h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.blank, s.written, s.spoilt = false, false, 0
+	s.blank, s.written, s.spoilt, s.told = false, false, 0, errno != 0
 	if errno != 0 {
 		return errno
 	}
