@@ -163,10 +163,10 @@ func (w *writes) refused(d *directory, name string, h *fuse.InHeader, err error)
 // that all share. It is logged once in a while for each user: the kernel may ask
 // several times for one file, and programs try many.
 func (w *writes) crowded(d *directory, name string, h *fuse.InHeader, errno syscall.Errno) syscall.Errno {
-	if w.tells(nameOf{who: h.Uid, name: unix.ErrnoName(errno)}) {
-		w.refused(d, name, h, w.explain(errno))
+	if !w.tells(nameOf{who: h.Uid, name: unix.ErrnoName(errno)}) {
+		return errno
 	}
-	return errno
+	return w.refused(d, name, h, w.explain(errno))
 }
 
 // explain makes an error of why something can't be written that a limit of ours is
@@ -196,7 +196,7 @@ func (w *writes) limited(s *scratch, h *fuse.InHeader, errno syscall.Errno) {
 	s.told = true
 	s.mu.Unlock()
 	if !told {
-		w.refused(d, name, h, w.explain(errno))
+		_ = w.refused(d, name, h, w.explain(errno)) // errno
 	}
 }
 
