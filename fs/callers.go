@@ -126,7 +126,7 @@ func parseCall(text string) (c call, ok bool) {
 // or which do so themselves, and that don't change an open file's content.
 var harmless = append([]int{
 	unix.SYS_OPENAT, unix.SYS_OPENAT2, unix.SYS_TRUNCATE, unix.SYS_FCHOWN, unix.SYS_FCHOWNAT,
-	unix.SYS_GETXATTR, unix.SYS_LGETXATTR, unix.SYS_FGETXATTR,
+	unix.SYS_GETXATTR, unix.SYS_LGETXATTR, unix.SYS_FGETXATTR, unix.SYS_GETXATTRAT,
 }, legacyCalls...)
 
 // writesInPlace reports whether a call can change an open file's content. One

@@ -2,7 +2,9 @@ package fs
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
+	"fmt"
 	"sync"
 	"syscall"
 	"time"
@@ -42,10 +44,41 @@ func asksBeforeWrite(request []byte) bool {
 
 // claims are what is known of those who write to open files.
 type claims struct {
-	one sync.Mutex // held by the one that is being made
-
-	mu      sync.Mutex // guards refused
+	mu      sync.Mutex // guards all below
 	refused map[threadOf]refused
+	making  map[uint64]chan struct{} // by inode; closed when the claim has been made, or can't be
+}
+
+// begin waits until nobody claims an inode. It returns false if that takes too
+// long. Otherwise end must be called.
+func (c *claims) begin(ctx context.Context, id uint64) bool {
+	ctx, cancel := context.WithTimeout(ctx, claimPatience)
+	defer cancel()
+	for {
+		c.mu.Lock()
+		other := c.making[id]
+		if other == nil {
+			if c.making == nil {
+				c.making = map[uint64]chan struct{}{}
+			}
+			c.making[id] = make(chan struct{})
+			c.mu.Unlock()
+			return true
+		}
+		c.mu.Unlock()
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+func (c *claims) end(id uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	close(c.making[id])
+	delete(c.making, id)
 }
 
 type threadOf struct {
@@ -84,6 +117,14 @@ func (c *claims) refusal(key threadOf) syscall.Errno {
 	return 0
 }
 
+// told notes that a thread has been told why it can't write: the next write is
+// another one.
+func (c *claims) told(key threadOf) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.refused, key)
+}
+
 // GetXAttr implements fuse.RawFileSystem.
 //
 // Of an open file's opening the kernel tells nothing, and what is written to it is
@@ -95,21 +136,24 @@ func (f *writableFace) GetXAttr(cancel cancelled, h *fuse.InHeader, name string,
 	if name != attrCapability || len(dest) > 0 {
 		return f.fuseFace.GetXAttr(cancel, h, name, dest)
 	}
-	if errno := f.w.claim(h); errno != 0 {
-		f.w.claims.refuse(threadOf{h.Pid, h.NodeId}, errno)
+	if f.w.claim(h) != 0 {
 		return 1, fuse.ERANGE
 	}
 	return 0, fuse.ENOTSUP
 }
 
-// RemoveXAttr implements fuse.RawFileSystem. See GetXAttr.
+// RemoveXAttr implements fuse.RawFileSystem. See GetXAttr. Only who has been refused
+// comes as far, so that another answer would let a write through.
 func (f *writableFace) RemoveXAttr(_ cancelled, h *fuse.InHeader, name string) fuse.Status {
-	if name == attrCapability {
-		if errno := f.w.claims.refusal(threadOf{h.Pid, h.NodeId}); errno != 0 {
-			return status(errno)
-		}
+	if name != attrCapability || f.tree.version(h.NodeId) == nil || f.w.files.get(h.NodeId) != nil {
+		return fuse.ENOTSUP
 	}
-	return fuse.ENOTSUP
+	key := threadOf{h.Pid, h.NodeId}
+	defer f.w.claims.told(key)
+	if errno := f.w.claims.refusal(key); errno != 0 {
+		return status(errno)
+	}
+	return status(syscall.EBUSY)
 }
 
 // SetXAttr implements fuse.RawFileSystem.
@@ -119,104 +163,156 @@ func (f *writableFace) SetXAttr(cancelled, *fuse.SetXAttrIn, string, []byte) fus
 
 // claim makes the version that a thread is about to write to the thread's own: its
 // name gets another inode with the same content, and nobody else must have it
-// open. It returns why that can't be.
+// open. It returns why that can't be, for RemoveXAttr to say, and logs it.
 func (w *writes) claim(h *fuse.InHeader) syscall.Errno {
 	v := w.v.tree.version(h.NodeId)
 	if v == nil || w.files.get(h.NodeId) != nil {
 		return 0 // it is the writer's own, or a directory
 	}
-	if c, ok := callOf(h.Pid); ok && !c.writesInPlace() {
+	c, ok := callOf(h.Pid)
+	if ok && !c.writesInPlace() {
 		return 0
 	}
-	if errno := w.claims.refusal(threadOf{h.Pid, h.NodeId}); errno != 0 {
+	key := threadOf{h.Pid, h.NodeId}
+	if errno := w.claims.refusal(key); errno != 0 {
 		return errno
 	}
 	d, name := w.v.tree.nameOf(v)
-	if errno := w.accepts(d, name); errno != 0 {
-		return errno
+	errno := w.admits(d, name, h)
+	if errno == 0 {
+		errno = w.refused(d, name, h, w.makeClaim(d, name, v, h, c))
 	}
-	w.claims.one.Lock()
-	defer w.claims.one.Unlock()
+	if errno != 0 {
+		w.claims.refuse(key, errno)
+	}
+	return errno
+}
+
+// makeClaim is claim for a version that can be claimed. c is the system call that the
+// thread is in, as far as that is known.
+func (w *writes) makeClaim(d *directory, name string, v *version, h *fuse.InHeader, c call) error {
+	if !w.claims.begin(w.ctx, v.id) {
+		return fmt.Errorf("others are about to change it in place: write again: %w", syscall.EBUSY)
+	}
+	defer w.claims.end(v.id)
 	if w.files.get(h.NodeId) != nil {
-		return 0
+		return nil
 	}
-	if errno := w.part(d, name, v); errno != 0 {
-		return errno
+	if err := w.isToWrite(v, c); err != nil {
+		return err
 	}
-	if errno := w.awaitReaders(v.id); errno != 0 {
-		return errno
+	if err := w.part(d, name, v); err != nil {
+		return err
+	}
+	if err := w.awaitReaders(v.id, processOf(h.Pid)); err != nil {
+		return err
 	}
 	return w.takeOver(d, name, v)
 }
 
+// isToWrite returns an error if nobody can be about to write to a version: what
+// the kernel asks before a write can also be asked in ways that no system call tells
+// of, by whoever may read, and nothing must be made for them.
+func (w *writes) isToWrite(v *version, c call) error {
+	if _, tells := c.written(); tells {
+		return nil
+	}
+	// If one can't look, awaitReaders says so.
+	if u, err := usersOf(w.v.ledger.header.device, v.id); err == nil && u.writers == 0 {
+		return errNoWriter
+	}
+	return nil
+}
+
+// errNoWriter is what somebody is told who asks what the kernel asks before a write
+// of a file that nobody has open for writing.
+var errNoWriter = fmt.Errorf("no process has it open for writing: keep the file open while it is written: %w", syscall.EBUSY)
+
 // part puts another inode with the same content under the name that a version
-// is the current one of.
-func (w *writes) part(d *directory, name string, v *version) syscall.Errno {
+// is the current one of. If that has been done, because somebody had claimed the
+// version in vain, it does nothing.
+func (w *writes) part(d *directory, name string, v *version) error {
 	full := joinName(d.name, name)
 	// Whoever has the name's lock may be waiting for the lock of the version's
 	// inode, which the kernel holds for the caller.
 	sub, base, done, err := w.v.enterWithin(full, claimPatience)
 	if err != nil {
-		return syscall.EBUSY
+		return fmt.Errorf("%w (%w): write again", syscall.EBUSY, err)
 	}
 	defer done()
 	if w.v.tree.versionOf(d, name) != v {
-		return syscall.ESTALE // it has changed since it was opened
+		return w.unchanged(d, name, v)
 	}
 	e, _, ok := w.v.tree.get(d, name)
 	if !ok {
-		return syscall.EIO
+		return fmt.Errorf("its content can't be read: %w", syscall.EIO)
 	}
 	next, err := w.v.tree.stage(d, name, e)
 	if err != nil {
-		return syscall.ENOSPC
+		return fmt.Errorf("%w: keeping what others read (%w)", syscall.ENOSPC, err)
 	}
 	w.v.replace(sub, base, next)
-	return 0
+	return nil
 }
 
-// awaitReaders returns when nobody has a version open for reading alone.
-func (w *writes) awaitReaders(id uint64) syscall.Errno {
+// unchanged returns an error if a name holds something else than a version, and not
+// only another inode.
+func (w *writes) unchanged(d *directory, name string, v *version) error {
+	content, err := w.v.tree.content(v)
+	if err != nil {
+		return fmt.Errorf("%w: its content can't be read (%w)", syscall.EIO, err)
+	}
+	if !w.v.tree.holds(d, name, Entry{Content: content, ModTime: v.modTime, Version: v.version, ZKPath: v.zkPath}) {
+		return fmt.Errorf("it has changed since it was opened: open it again, and repeat the change: %w", syscall.ESTALE)
+	}
+	return nil
+}
+
+// awaitReaders returns when nobody but a process has a version open so that they
+// can read it: they would see it change, or undo the change with what they write
+// instead of what they have read.
+func (w *writes) awaitReaders(id uint64, process uint32) error {
+	const mend = "or replace it by cp or mv instead of changing it in place"
 	deadline := time.NewTimer(claimPatience)
 	defer deadline.Stop()
 	again := time.NewTicker(readersPoll)
 	defer again.Stop()
 	for {
-		u, err := usersOf(w.v.ledger.header.device, id)
+		u, err := usersBeside(process, w.v.ledger.header.device, id)
 		switch {
 		case err != nil:
-			w.log.Debug("a write was refused, because one can't tell who reads the file", "error", err)
-			return syscall.EBUSY
+			return fmt.Errorf("%w: one can't tell who reads this version (%w): write again, %s", syscall.EBUSY, err, mend)
 		case u.readers == 0:
-			return 0
+			return nil
 		}
 		select {
 		case <-again.C:
 		case <-deadline.C:
-			return syscall.EBUSY
+			return fmt.Errorf("process %d (%s) has this version open, and may read it: end it, %s: %w",
+				u.reader, commandOf(uint32(u.reader)), mend, syscall.EBUSY)
 		case <-w.ctx.Done():
-			return syscall.EBUSY
+			return fmt.Errorf("the monitor ends: write again: %w", syscall.EBUSY)
 		}
 	}
 }
 
 // takeOver makes a version that nobody reads a scratch.
-func (w *writes) takeOver(d *directory, name string, v *version) syscall.Errno {
+func (w *writes) takeOver(d *directory, name string, v *version) error {
 	content, err := w.v.tree.content(v)
 	if err != nil {
-		return syscall.EIO
+		return fmt.Errorf("%w: its content can't be read (%w)", syscall.EIO, err)
 	}
 	s := w.newScratch(inPlace, d, name, v.id)
 	s.base, s.modTime = v.version, v.modTime
 	if errno := s.replace(content); errno != 0 {
-		return errno
+		return w.explain(errno)
 	}
 	// The kernel's references are those that it has to the version.
 	if errno := w.files.add(s, w.v.tree.references(v), false); errno != 0 {
 		s.drop()
-		return errno
+		return w.explain(errno)
 	}
-	return 0
+	return nil
 }
 
 // strayWrite is what happens to a write to a file that nobody has claimed. Only a
@@ -229,7 +325,7 @@ func (w *writes) strayWrite(in *fuse.WriteIn) syscall.Errno {
 	}
 	d, name := w.v.tree.nameOf(v)
 	w.later.Go(func() {
-		if w.part(d, name, v) == 0 {
+		if w.part(d, name, v) == nil {
 			w.log.Error("somebody has changed a file that is mapped, which others may have seen; it is as it was, and nothing is published",
 				"name", joinName(d.name, name))
 		}

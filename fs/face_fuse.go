@@ -36,6 +36,19 @@ type permissions struct {
 	uid, gid  uint32
 }
 
+// writers are the permission bits of directories that those alone may enter who may
+// write the files: of others nothing, and nothing of the group if that may only
+// read.
+func (p permissions) writers() uint32 {
+	mode := p.dir
+	for _, class := range []uint32{0, 3} {
+		if p.file>>class&2 == 0 {
+			mode &^= 7 << class
+		}
+	}
+	return mode
+}
+
 func newFace(t *tree, perm permissions, w *waker) *fuseFace {
 	return &fuseFace{
 		refuseWrites: refuseWrites{fuse.NewDefaultRawFileSystem()},

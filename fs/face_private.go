@@ -81,9 +81,9 @@ func (f *privateFace) Lookup(_ cancelled, h *fuse.InHeader, name string, out *fu
 		return fuse.EIO
 	}
 	if errno := s.replace(content); errno != 0 {
-		return status(errno)
+		return status(f.w.crowded(d, name, h, errno))
 	}
-	return f.hand(s, out)
+	return f.hand(s, h, out)
 }
 
 func (f *privateFace) newScratch(d *directory, name string) *scratch {
@@ -92,10 +92,10 @@ func (f *privateFace) newScratch(d *directory, name string) *scratch {
 }
 
 // hand gives the kernel a reference to a scratch.
-func (f *privateFace) hand(s *scratch, out *fuse.EntryOut) fuse.Status {
+func (f *privateFace) hand(s *scratch, h *fuse.InHeader, out *fuse.EntryOut) fuse.Status {
 	if errno := f.w.private.add(s, 1, false); errno != 0 {
 		s.drop()
-		return status(errno)
+		return status(f.w.crowded(s.dir, s.name, h, errno))
 	}
 	out.NodeId = s.id
 	s.attr(&out.Attr)
@@ -103,10 +103,12 @@ func (f *privateFace) hand(s *scratch, out *fuse.EntryOut) fuse.Status {
 	return fuse.OK
 }
 
+// dirAttr is what stat shows of a directory. Each lookup of a file in one takes
+// memory, so that those alone may enter who may write.
 func (f *privateFace) dirAttr(id uint64, a *fuse.Attr) {
 	p := f.w.v.perm
 	*a = fuse.Attr{
-		Ino: id, Blksize: blockSize, Mode: syscall.S_IFDIR | p.dir, Nlink: 2, Owner: fuse.Owner{Uid: p.uid, Gid: p.gid},
+		Ino: id, Blksize: blockSize, Mode: syscall.S_IFDIR | p.writers(), Nlink: 2, Owner: fuse.Owner{Uid: p.uid, Gid: p.gid},
 	}
 }
 
@@ -142,7 +144,7 @@ func (f *privateFace) Create(_ cancelled, in *fuse.CreateIn, name string, out *f
 	if now := f.w.v.tree.versionOf(d, name); now != nil {
 		s.base = now.version
 	}
-	return f.hand(s, &out.EntryOut)
+	return f.hand(s, &in.InHeader, &out.EntryOut)
 }
 
 // Open implements fuse.RawFileSystem.
@@ -183,6 +185,7 @@ func (f *privateFace) SetAttr(_ cancelled, in *fuse.SetAttrIn, out *fuse.AttrOut
 	}
 	if size, ok := in.GetSize(); ok {
 		if errno := f.w.cut(s, size, &in.InHeader); errno != 0 {
+			f.w.limited(s, &in.InHeader, errno)
 			return status(errno)
 		}
 	}
@@ -205,7 +208,9 @@ func (f *privateFace) Write(_ cancelled, in *fuse.WriteIn, data []byte) (uint32,
 	if s == nil {
 		return 0, status(syscall.ESTALE)
 	}
-	return uint32(len(data)), status(f.w.writePrivate(s, in, data))
+	errno := f.w.writePrivate(s, in, data)
+	f.w.limited(s, &in.InHeader, errno)
+	return uint32(len(data)), status(errno)
 }
 
 // Writev implements fuse.RawFileSystem, by Write.

@@ -94,7 +94,7 @@ func (f *writableFace) linkAttr(id uint64, target string, a *fuse.Attr) {
 }
 
 func (f *writableFace) writersAttr(a *fuse.Attr) {
-	*a = fuse.Attr{Ino: writersID, Blksize: blockSize, Mode: syscall.S_IFDIR | f.perm.dir, Nlink: 2, Owner: f.owner()}
+	*a = fuse.Attr{Ino: writersID, Blksize: blockSize, Mode: syscall.S_IFDIR | f.perm.writers(), Nlink: 2, Owner: f.owner()}
 }
 
 // Readlink implements fuse.RawFileSystem.
@@ -155,6 +155,7 @@ func (f *writableFace) SetAttr(_ cancelled, in *fuse.SetAttrIn, out *fuse.AttrOu
 	if s := f.w.files.get(in.NodeId); s != nil {
 		if size, ok := in.GetSize(); ok {
 			if errno := f.w.truncate(s, size, &in.InHeader); errno != 0 {
+				f.w.limited(s, &in.InHeader, errno)
 				return status(errno)
 			}
 		}
@@ -176,7 +177,7 @@ func (f *writableFace) SetAttr(_ cancelled, in *fuse.SetAttrIn, out *fuse.AttrOu
 			return status(syscall.ESTALE) // who holds it open had been refused, or hasn't asked
 		}
 		if size > uint64(f.w.limit) {
-			return status(syscall.EFBIG)
+			return status(f.w.refused(d, name, &in.InHeader, f.w.explain(syscall.EFBIG)))
 		}
 		return status(f.w.bounce(d, name, &in.InHeader))
 	}
@@ -234,7 +235,7 @@ func (f *writableFace) create(kind scratchKind, d *directory, in *fuse.CreateIn,
 		s.base = now.version
 	}
 	if errno := f.w.files.add(s, 1, kind == temporary); errno != 0 {
-		return status(errno)
+		return status(f.w.crowded(d, name, &in.InHeader, errno))
 	}
 	if kind == temporary {
 		if errno := f.tree.link(d, name, s); errno != 0 {
@@ -270,7 +271,9 @@ func (f *writableFace) Write(_ cancelled, in *fuse.WriteIn, data []byte) (uint32
 	if s == nil {
 		return 0, status(f.w.strayWrite(in))
 	}
-	return uint32(len(data)), status(f.w.write(s, in, data))
+	errno := f.w.write(s, in, data)
+	f.w.limited(s, &in.InHeader, errno)
+	return uint32(len(data)), status(errno)
 }
 
 // Writev implements fuse.RawFileSystem, by Write.

@@ -32,6 +32,7 @@ var helpers = map[string]func(args []string) error{
 	"read-written": readWrittenHelper,
 	"write-on":     writeOnHelper,
 	"hold-written": holdWrittenHelper,
+	"change":       changeHelper,
 }
 
 func TestMain(m *testing.M) {

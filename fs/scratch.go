@@ -17,6 +17,9 @@ type scratch struct {
 	id   uint64 // the kernel's node id, never used again
 	kind scratchKind
 	room *room
+	// whole says that what is written from the beginning on is all that the file
+	// is to hold: it is a value, and no part of the older one is left behind it.
+	whole bool
 
 	mu      sync.Mutex // guards all below, but not while a change is published
 	dir     *directory
@@ -37,6 +40,8 @@ type scratch struct {
 	// was to be written with it; 0 if it lacks nothing. What lacks something isn't
 	// published.
 	spoilt syscall.Errno
+	// told says that it has been logged why something can't be written.
+	told bool
 	// abandoned says that the last one who has closed the file was killed.
 	abandoned bool
 	// openers are the processes that have opened the file, by the number of what
@@ -74,10 +79,13 @@ const (
 )
 
 // room is how many bytes of scratches there may still be.
-type room struct{ left atomic.Int64 }
+type room struct {
+	size int64 // of all there is
+	left atomic.Int64
+}
 
 func newRoom(bytes int64) *room {
-	r := &room{}
+	r := &room{size: bytes}
 	r.left.Store(bytes)
 	return r
 }
@@ -149,15 +157,19 @@ func (s *scratch) replace(content []byte) syscall.Errno {
 	return 0
 }
 
-// with returns the content as it would be with data from an offset on. mu must be
-// held.
+// with returns the content as it would be with data written from an offset on. mu
+// must be held.
 func (s *scratch) with(data []byte, from uint64, limit int64) ([]byte, syscall.Errno) {
 	end := from + uint64(len(data))
 	if end < from || end > uint64(limit) {
 		return nil, syscall.EFBIG
 	}
-	next := make([]byte, max(end, uint64(len(s.content))))
-	copy(next, s.content)
+	before := s.content
+	if s.whole && from == 0 {
+		before = nil
+	}
+	next := make([]byte, max(end, uint64(len(before))))
+	copy(next, before)
 	copy(next[from:], data)
 	return next, 0
 }

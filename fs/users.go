@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -13,19 +15,42 @@ import (
 // users are those who have a file open.
 type users struct {
 	readers int // for reading alone, or mapped
+	reader  int // the process that is one of them
 	writers int // for writing, too
+	// changers are those of the writers that can read as well, so that what they
+	// write may come of what they have read.
+	changers []openFile
+}
+
+// openFile is a descriptor of a process.
+type openFile struct{ process, fd int }
+
+// sharedWith reports whether two descriptors are of one open file, as they are
+// after a fork. If that can't be told, they aren't.
+func (f openFile) sharedWith(g openFile) bool {
+	const kcmpFile = 0
+	different, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(f.process), uintptr(g.process), kcmpFile, uintptr(f.fd), uintptr(g.fd), 0)
+	return errno == 0 && different == 0
 }
 
 // usersOf finds out who has the file of that inode number open, in the filesystem
 // whose device has that minor number. It asks the filesystem nothing. If this
 // process may not look into all others, or can't, that is an error.
-func usersOf(device uint32, ino uint64) (users, error) {
+func usersOf(device uint32, ino uint64) (users, error) { return usersBeside(0, device, ino) }
+
+// usersBeside is usersOf for a process that is about to change the file. Among the
+// readers are those as well who have it open to read and write, unless it is the
+// process itself that has, or it has the same open file.
+func usersBeside(process, device uint32, ino uint64) (users, error) {
 	type result struct {
 		users users
 		err   error
 	}
 	found, ok := lookAtAll(func() result {
 		u, err := findUsers(device, ino)
+		if process != 0 {
+			u.addRivals(int(process))
+		}
 		return result{u, err}
 	})
 	if !ok {
@@ -59,6 +84,25 @@ func findUsers(device uint32, ino uint64) (users, error) {
 	return u, nil
 }
 
+// addRivals takes those of the changers for readers that have nothing to do with a
+// process.
+func (u *users) addRivals(process int) {
+	var own, others []openFile
+	for _, f := range u.changers {
+		if f.process == process {
+			own = append(own, f)
+		} else {
+			others = append(others, f)
+		}
+	}
+	for _, f := range others {
+		if !slices.ContainsFunc(own, f.sharedWith) {
+			u.readers++
+			u.reader = f.process
+		}
+	}
+}
+
 // add adds what one process has. Processes and their files come and go; only that
 // one may not look is an error.
 func (u *users) add(proc string, device uint32, ino uint64) error {
@@ -74,6 +118,7 @@ func (u *users) add(proc string, device uint32, ino uint64) error {
 	if errors.Is(err, os.ErrPermission) {
 		return err
 	}
+	process, _ := strconv.Atoi(filepath.Base(proc)) // it is a number
 	writers := 0
 	for _, fd := range names {
 		if !isFile(proc+"/fd/"+fd, device, ino) {
@@ -90,13 +135,19 @@ func (u *users) add(proc string, device uint32, ino uint64) error {
 		case mode&unix.O_PATH != 0:
 		case mode&unix.O_ACCMODE == unix.O_RDONLY:
 			u.readers++
+			u.reader = process
 		default:
 			writers++
+			if mode&unix.O_ACCMODE == unix.O_RDWR {
+				n, _ := strconv.Atoi(fd) // it is a number
+				u.changers = append(u.changers, openFile{process, n})
+			}
 		}
 	}
 	u.writers += writers
 	if maps, err := os.ReadFile(proc + "/maps"); err == nil && writers == 0 && isMapped(maps, device, ino) {
 		u.readers++
+		u.reader = process
 	}
 	return nil
 }

@@ -47,6 +47,10 @@ func TestWriteByTools(t *testing.T) {
 		{"append, refused", "echo bad >> config", "config", "old\n", true},
 		{"append to another", "echo new >> config3", "config3", "new\n", false},
 		{"append to a decider", "printf 0 >> decider/z; cat decider/z", "decider/z", "10", false},
+		{"dd conv=notrunc to a decider", "printf '5\\n' | dd of=decider/h conv=notrunc status=none", "decider/h", "5\n", false},
+		{"dd conv=notrunc to a decider, refused", "printf 500 | dd of=decider/h conv=notrunc status=none", "decider/h", "100\n", true},
+		{"python in place to a decider", `/usr/bin/python3 -c 'f=open("decider/h","r+"); f.read(); f.seek(0); f.write("5\n"); f.truncate(); f.close()'`, "decider/h", "5\n", false},
+		{"python in place to a decider, in parts", `/usr/bin/python3 -c 'import os; f=os.open("decider/h",2); os.write(f,b"5"); os.write(f,b"0\n")'`, "decider/h", "50\n", false},
 		{"append to a decider, refused", "printf 000 >> decider/z", "decider/z", "1", true},
 		{"tee", "echo new | tee config", "config", "new\n", false},
 		{"tee, refused", "echo bad | tee config", "config", "old\n", true},
@@ -134,6 +138,7 @@ func TestWriteByTools(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			publish(t, v, "config", Entry{Content: []byte("old\n"), ModTime: testTime})
 			publish(t, v, "decider/x", Entry{Content: []byte("1\n"), ModTime: testTime})
+			publish(t, v, "decider/h", Entry{Content: []byte("100\n"), ModTime: testTime})
 			publish(t, v, "decider/z", Entry{Content: []byte("1"), ModTime: testTime})
 			out, ok := sh(t, v.cfg.Dir, "O="+other+"\n"+c.script)
 			if ok == c.refused {

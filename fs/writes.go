@@ -3,6 +3,7 @@ package fs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -144,6 +145,59 @@ func (w *writes) admits(d *directory, name string, h *fuse.InHeader) syscall.Err
 	w.log.Info("nobody can write to a file of that name through the mount", "dir", w.v.plain.path, "name", joinName(d.name, name),
 		"uid", h.Uid, "pid", processOf(h.Pid), "command", commandOf(h.Pid), "errno", unix.ErrnoName(errno), "error", err)
 	return errno
+}
+
+// refused logs why somebody can't write to a file, and what mends that, and returns
+// what they are to be told: 0 if err is nil.
+func (w *writes) refused(d *directory, name string, h *fuse.InHeader, err error) syscall.Errno {
+	errno := errnoOf(err)
+	if err == nil || errors.Is(err, errNoWriter) && !w.tells(nameOf{h.Uid, d.id, name}) {
+		return errno
+	}
+	w.log.Warn("a write was refused", "dir", w.v.plain.path, "name", joinName(d.name, name),
+		"uid", h.Uid, "pid", processOf(h.Pid), "command", commandOf(h.Pid), "errno", unix.ErrnoName(errno), "error", err)
+	return errno
+}
+
+// crowded is refused for somebody for whom no file can be made because of a limit
+// that all share. It is logged once in a while for each user: the kernel may ask
+// several times for one file, and programs try many.
+func (w *writes) crowded(d *directory, name string, h *fuse.InHeader, errno syscall.Errno) syscall.Errno {
+	if !w.tells(nameOf{who: h.Uid, name: unix.ErrnoName(errno)}) {
+		return errno
+	}
+	return w.refused(d, name, h, w.explain(errno))
+}
+
+// explain makes an error of why something can't be written that a limit of ours is
+// in the way of, with what mends it.
+func (w *writes) explain(errno syscall.Errno) error {
+	switch errno {
+	case 0:
+		return nil
+	case syscall.ENFILE:
+		return fmt.Errorf("%d files are being written, or are temporary ones that were left behind: close or remove some: %w", maxScratches, errno)
+	case syscall.ENOSPC:
+		return fmt.Errorf("all that is being written, and temporary files, takes %d bytes, which is the most: close or remove some: %w", w.room.size, errno)
+	case syscall.EFBIG:
+		return fmt.Errorf("it would be larger than %d bytes: write less, or let the monitor take more (--max-content): %w", w.limit, errno)
+	}
+	return errno
+}
+
+// limited logs that somebody can't write to a scratch because a limit of ours is in
+// the way, once for each scratch. What publishing it says is logged by the Writer.
+func (w *writes) limited(s *scratch, h *fuse.InHeader, errno syscall.Errno) {
+	if errno != syscall.EFBIG && errno != syscall.ENOSPC {
+		return
+	}
+	s.mu.Lock()
+	d, name, told := s.dir, s.name, s.told
+	s.told = true
+	s.mu.Unlock()
+	if !told {
+		_ = w.refused(d, name, h, w.explain(errno)) // errno
+	}
 }
 
 // tells reports whether a refusal is to be logged, and notes that it was. who is a

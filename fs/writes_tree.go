@@ -11,7 +11,7 @@ import (
 // newScratch returns an empty scratch, which isn't in any table yet.
 func (w *writes) newScratch(kind scratchKind, d *directory, name string, id uint64) *scratch {
 	return &scratch{
-		id: id, kind: kind, room: w.room, dir: d, name: name, ino: id, modTime: time.Now(),
+		id: id, kind: kind, room: w.room, whole: w.writer.AtOnce(joinName(d.name, name)), dir: d, name: name, ino: id, modTime: time.Now(),
 		perm: w.v.perm.file, owner: fuse.Owner{Uid: w.v.perm.uid, Gid: w.v.perm.gid}, calls: map[uint32]progress{},
 	}
 }
@@ -116,11 +116,11 @@ func (w *writes) backUp(d *directory, from string, newDir *directory, to string,
 	s := w.newScratch(temporary, d, to, w.v.tree.newID())
 	s.owner, s.modTime, s.unsettled = fuse.Owner{Uid: in.Uid, Gid: in.Gid}, v.modTime, true
 	if errno := s.replace(content); errno != 0 {
-		return errno
+		return w.crowded(d, to, &in.InHeader, errno)
 	}
 	if errno := w.files.add(s, 0, true); errno != 0 {
 		s.drop()
-		return errno
+		return w.crowded(d, to, &in.InHeader, errno)
 	}
 	if errno := w.v.tree.link(d, to, s); errno != 0 {
 		w.files.unlink(s)
@@ -236,7 +236,7 @@ func (w *writes) publish(s *scratch, d *directory, name string, content []byte, 
 	e, errno := w.commit(d, name, content, base, h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.blank, s.written = false, false
+	s.blank, s.written, s.told = false, false, errno != 0
 	if errno != 0 {
 		return errno
 	}
