@@ -199,8 +199,8 @@ func (p *Pool) reserve(id *serverset.Host, each int) (grant, bool) {
 
 // openIdle opens a connection that no call waits for yet.
 func (p *Pool) openIdle(ctx context.Context, g grant) error {
-	now := time.Now()
-	c, f := p.open(ctx, g, &task{begun: now, deadline: now.Add(forever)})
+	// DialTimeout alone bounds it: it is no attempt of a call.
+	c, f := p.open(ctx, g, time.Now().Add(forever))
 	g.lease.Done(outcome(f))
 	if f != nil {
 		return fmt.Errorf("host %q: %w", f.host, f.err)

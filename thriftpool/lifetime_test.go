@@ -234,6 +234,7 @@ func TestTimeouts(t *testing.T) {
 		{name: "dialling", options: thriftpool.Options{DialTimeout: 5 * time.Second}, hang: true, want: 5 * time.Second},
 		{name: "dialling, Timeout", options: thriftpool.Options{Timeout: time.Second / 2}, hang: true, want: time.Second / 2},
 		{name: "dialling, context", ctx: time.Second / 4, hang: true, want: time.Second / 4},
+		{name: "dialling, AttemptTimeout", options: thriftpool.Options{AttemptTimeout: time.Second / 5}, hang: true, want: time.Second / 5},
 		{name: "waiting", options: thriftpool.Options{Timeout: 3 * time.Second}, busy: true, want: 3 * time.Second},
 		{name: "waiting, context", ctx: 2 * time.Second, busy: true, want: 2 * time.Second},
 	}
@@ -260,6 +261,56 @@ func TestTimeouts(t *testing.T) {
 				begun := time.Now()
 				_, err := client(pool).Wait(ctx, 1)
 				if !errors.Is(err, context.DeadlineExceeded) || !failure(t, err).Timeout() {
+					t.Errorf("the call returned %v", err)
+				}
+				if took := time.Since(begun); took != test.want {
+					t.Errorf("it took %v, want %v", took, test.want)
+				}
+			})
+		})
+	}
+}
+
+// TestAttemptTimeout has two hosts, the first one dialled of which takes its time
+// to accept. The other one is asked when AttemptTimeout is over.
+func TestAttemptTimeout(t *testing.T) {
+	tests := []struct {
+		name    string
+		accepts time.Duration // how long the first host takes
+		takes   int64         // what a call takes then, in milliseconds
+		want    time.Duration
+	}{
+		{name: "it doesn't accept", accepts: time.Hour, takes: 100, want: 300 * time.Millisecond},
+		{name: "it accepts late", accepts: 300 * time.Millisecond, takes: 100, want: 300 * time.Millisecond},
+		{name: "it answers late", accepts: 150 * time.Millisecond, takes: 100, want: 300 * time.Millisecond},
+		{name: "it answers in time", accepts: 50 * time.Millisecond, takes: 100, want: 150 * time.Millisecond},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			bubble(t, newHandler(), func(t *testing.T, p *piped) {
+				hosts, err := serverset.NewStatic("a:1", "b:1")
+				must(t, err)
+				slow := ""
+				pool, err := thriftpool.New(hosts, thriftpool.Options{
+					Timeout: time.Second, AttemptTimeout: 200 * time.Millisecond, Idempotent: []string{"wait"},
+					Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+						if slow == "" {
+							slow = address
+						}
+						if address == slow {
+							select {
+							case <-time.After(test.accepts):
+							case <-ctx.Done():
+								return nil, ctx.Err()
+							}
+						}
+						return p.dial(ctx, network, address)
+					},
+				})
+				must(t, err)
+				defer func() { must(t, pool.Close(context.Background())) }()
+				begun := time.Now()
+				if _, err := client(pool).Wait(context.Background(), test.takes); err != nil {
 					t.Errorf("the call returned %v", err)
 				}
 				if took := time.Since(begun); took != test.want {
