@@ -34,13 +34,17 @@ type piped struct {
 // bubble runs a test with time of its own.
 func bubble(t *testing.T, h *handler, test func(t *testing.T, p *piped)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		p := &piped{process: probe.NewProbeProcessor(h)}
-		p.ctx, p.cancel = context.WithCancel(context.Background())
-		defer p.running.Wait()
-		defer p.cancel()
-		test(t, p)
-	})
+	synctest.Test(t, func(t *testing.T) { withServer(t, h, test) })
+}
+
+// withServer runs a part of such a test with a server.
+func withServer(t *testing.T, h *handler, test func(t *testing.T, p *piped)) {
+	t.Helper()
+	p := &piped{process: probe.NewProbeProcessor(h)}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	defer p.running.Wait()
+	defer p.cancel()
+	test(t, p)
 }
 
 func (p *piped) dial(ctx context.Context, _, _ string) (net.Conn, error) {

@@ -113,7 +113,8 @@ func (p *Pool) acquire(ctx context.Context, exclude []string, deadline time.Time
 		p.mu.Unlock()
 		return grant{}, ErrClosed
 	}
-	if p.queue.first == nil {
+	// Those who wait for some hosts only don't get what they could have had.
+	if p.queue.anywhere == 0 {
 		if g, ok := p.take(exclude); ok {
 			p.mu.Unlock()
 			return g, g.err
@@ -130,7 +131,7 @@ func (p *Pool) acquire(ctx context.Context, exclude []string, deadline time.Time
 
 // take returns what a call may have now, if anything. mu must be held.
 func (p *Pool) take(exclude []string) (g grant, ok bool) {
-	if p.idle == 0 && p.total >= p.options.MaxConns {
+	if p.exhausted() {
 		return grant{}, false
 	}
 	// The balancer doesn't know which hosts have no connection left; asking it
@@ -156,6 +157,10 @@ func (p *Pool) take(exclude []string) (g grant, ok bool) {
 	}
 	return p.takeIdle(exclude, p.options.MaxConns)
 }
+
+// exhausted tells whether there is nothing to take, whatever the host. mu must be
+// held.
+func (p *Pool) exhausted() bool { return p.idle == 0 && p.total >= p.options.MaxConns }
 
 // takeFrom returns what can be had of a host now, or something as good. mu must
 // be held.
@@ -260,7 +265,7 @@ func (p *Pool) release(c *conn, now time.Time) {
 // held.
 func (p *Pool) hand(c *conn) bool {
 	w := p.queue.first
-	if w == nil || len(w.exclude) > 0 || c.host.total > p.share() {
+	if w == nil || !w.anywhere() || c.host.total > p.share() {
 		return false
 	}
 	lease, ok := p.balancer.Take(c.id)
@@ -317,19 +322,25 @@ func (p *Pool) forgetHost(h *host) {
 // dispatch serves those who wait, the first ones first, as far as it goes. It is
 // called whenever there may be something to give. mu must be held.
 func (p *Pool) dispatch() {
-	// Those who have excluded hosts may not be served when others can be.
+	// Those who have excluded hosts may not be served when others can be. So many
+	// of them are tried in vain.
 	const lookahead = 16
-	w := p.queue.first
-	for passed := 0; w != nil && passed < lookahead; passed++ {
-		next := w.next
-		switch g, ok := p.take(w.exclude); {
-		case ok:
-			p.queue.remove(w)
-			w.ready <- g
-		case len(w.exclude) == 0:
-			return
+	passed := 0
+	for w := p.queue.first; w != nil && !p.exhausted() && (passed < lookahead || p.queue.anywhere > 0); {
+		this := w
+		w = w.next
+		if passed == lookahead && !this.anywhere() {
+			continue
 		}
-		w = next
+		switch g, ok := p.take(this.exclude); {
+		case ok:
+			p.queue.remove(this)
+			this.ready <- g
+		case this.anywhere():
+			return
+		default:
+			passed++
+		}
 	}
 }
 
