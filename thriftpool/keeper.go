@@ -147,7 +147,7 @@ func (p *Pool) Warm(ctx context.Context) error {
 }
 
 // openAll sees to it that each host has so many connections, as far as the limits
-// go. The error joins those of the hosts.
+// go, and gives up those that can't be opened. The error joins those of the hosts.
 func (p *Pool) openAll(ctx context.Context, each int) error {
 	var (
 		opening sync.WaitGroup
@@ -156,7 +156,11 @@ func (p *Pool) openAll(ctx context.Context, each int) error {
 		failed  []error
 	)
 	for _, id := range p.balancer.Hosts() {
-		for {
+		// One that fails makes room, but is not to be tried again at once.
+		for range each {
+			if ctx.Err() != nil {
+				break
+			}
 			g, ok := p.reserve(id, each)
 			if !ok {
 				break

@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -138,6 +139,38 @@ func TestMinConnsStay(t *testing.T) {
 		synctest.Wait()
 		if dialed, open := p.counts(); dialed != 4 || open != 2 {
 			t.Fatalf("%d connections were made, %d are open", dialed, open)
+		}
+	})
+}
+
+// TestMinConnsFail has a host that can't be connected to, and is never ejected.
+// Warm and the keeper try as many connections as there are to be, not for ever.
+func TestMinConnsFail(t *testing.T) {
+	bubble(t, newHandler(), func(t *testing.T, p *piped) {
+		hosts, err := serverset.NewStatic("host:1")
+		must(t, err)
+		const each, many = 20, 1000
+		var dials atomic.Int64
+		pool, err := thriftpool.New(hosts, thriftpool.Options{
+			MinConnsPerHost: each, Ejection: serverset.EjectionOptions{Failures: -1},
+			Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+				if dials.Add(1) > many {
+					return p.dial(ctx, network, address)
+				}
+				return nil, errors.New("the test says so")
+			},
+		})
+		must(t, err)
+		defer func() { must(t, pool.Close(context.Background())) }()
+		_ = pool.Warm(context.Background()) // what it returns is another test's business
+		synctest.Wait()
+		// The keeper also looks again because there is a host.
+		if n := dials.Load(); n < each || n > 4*each {
+			t.Errorf("there were %d dials at once", n)
+		}
+		sleep(2 * time.Second)
+		if n := dials.Load(); n > 7*each {
+			t.Errorf("there were %d dials in two seconds", n)
 		}
 	})
 }
