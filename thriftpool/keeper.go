@@ -97,7 +97,8 @@ func (p *Pool) closeIdle(due func(*conn, time.Time) bool) time.Duration {
 			ending = append(ending, c)
 			n--
 		} else {
-			next = min(next, c.expires.Sub(now))
+			// What isn't spare now may be, when its host has got more.
+			next = min(next, c.expires.Sub(now), p.options.IdleTimeout)
 			if spare {
 				next = min(next, idleUntil.Sub(now))
 			}

@@ -143,6 +143,35 @@ func TestMinConnsStay(t *testing.T) {
 	})
 }
 
+// TestMinConnsGoBack has more calls at a time than there are connections at least.
+// The others end when they were idle for so long.
+func TestMinConnsGoBack(t *testing.T) {
+	bubble(t, newHandler(), func(t *testing.T, p *piped) {
+		pool, end := p.pool(t, thriftpool.Options{IdleTimeout: 10 * time.Second, MinConnsPerHost: 2, MaxAge: time.Hour})
+		defer end()
+		must(t, pool.Warm(context.Background()))
+		sleep(25 * time.Second)
+		var calls sync.WaitGroup
+		for range 5 {
+			calls.Go(func() {
+				if _, err := client(pool).Wait(context.Background(), 1000); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		calls.Wait()
+		sleep(9 * time.Second)
+		if dialed, open := p.counts(); dialed != 5 || open != 5 {
+			t.Errorf("%d connections were made, %d are open", dialed, open)
+		}
+		sleep(time.Second + time.Millisecond)
+		synctest.Wait()
+		if dialed, open := p.counts(); dialed != 5 || open != 2 {
+			t.Errorf("%d connections were made, %d are open", dialed, open)
+		}
+	})
+}
+
 // TestMinConnsFail has a host that can't be connected to, and is never ejected.
 // Warm and the keeper try as many connections as there are to be, not for ever.
 func TestMinConnsFail(t *testing.T) {
