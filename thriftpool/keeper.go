@@ -141,15 +141,29 @@ func (p *Pool) Warm(ctx context.Context) error {
 	if p.cutting.Err() != nil {
 		err = ErrClosed
 	}
-	if err != nil && (ctx.Err() != nil || p.Stats().Open == 0) {
+	if err != nil && (ctx.Err() != nil || !p.connected()) {
 		return fmt.Errorf("warming the pool %q: %w", p.options.Name, err)
 	}
 	return nil
 }
 
+// connected tells whether there is a connection, which isn't just being opened.
+func (p *Pool) connected() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.conns) > 0
+}
+
 // openAll sees to it that each host has so many connections, as far as the limits
 // go, and gives up those that can't be opened. The error joins those of the hosts.
 func (p *Pool) openAll(ctx context.Context, each int) error {
+	// What another one is opening may not come to be.
+	select {
+	case p.filling <- struct{}{}:
+		defer func() { <-p.filling }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	var (
 		opening sync.WaitGroup
 		places  = make(chan struct{}, maxOpening)

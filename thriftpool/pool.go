@@ -36,6 +36,7 @@ type Pool struct {
 	stopping sync.Once          // calls finish
 	keeping  sync.WaitGroup     // the keeper
 	wake     chan struct{}      // wakes it; has room for one
+	filling  chan struct{}      // has room for one, who opens what there is to be at least
 
 	mu    sync.Mutex         // guards the rest, and the lists that conns are in
 	hosts map[string]*host   // by endpoint
@@ -75,6 +76,7 @@ func New(provider serverset.Provider, options Options) (*Pool, error) {
 		idempotent: make(map[string]bool, len(options.Idempotent)),
 		drained:    make(chan struct{}),
 		wake:       make(chan struct{}, 1),
+		filling:    make(chan struct{}, 1),
 		hosts:      make(map[string]*host),
 		conns:      make(map[*conn]struct{}),
 	}
