@@ -19,19 +19,50 @@ type Check interface {
 	fmt.Stringer
 }
 
-// Func makes a check of a function.
+// Func makes a check of a function, which should return when ctx is done. While a
+// call of it hangs, the check fails, and the function isn't called again. Run waits
+// for such a call a second longer than for everything else, and then returns
+// without it.
 func Func(name string, check func(ctx context.Context, endpoint string) error) Check {
-	return funcCheck{name, check}
+	return &funcCheck{name: name, check: check, running: make(chan struct{}, 1)}
 }
 
 type funcCheck struct {
-	name  string
-	check func(ctx context.Context, endpoint string) error
+	name    string
+	check   func(ctx context.Context, endpoint string) error
+	running chan struct{} // one slot, which is taken while the function runs
 }
 
-func (f funcCheck) String() string { return f.name }
+func (f *funcCheck) String() string { return f.name }
 
-func (f funcCheck) Check(ctx context.Context, endpoint string) error { return f.check(ctx, endpoint) }
+// Check runs the function in a goroutine, because nothing makes sure that it ends.
+func (f *funcCheck) Check(ctx context.Context, endpoint string) error {
+	select {
+	case f.running <- struct{}{}:
+	case <-ctx.Done():
+		return fmt.Errorf("%w: the check before is still running", context.Cause(ctx))
+	}
+	result := make(chan error, 1)
+	go func() { // await waits for it
+		defer func() { <-f.running }()
+		result <- f.check(ctx, endpoint)
+	}()
+	select {
+	case err := <-result:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// await waits until the function doesn't run any more, or ctx is done.
+func (f *funcCheck) await(ctx context.Context) {
+	select {
+	case f.running <- struct{}{}:
+		<-f.running
+	case <-ctx.Done():
+	}
+}
 
 // ParseCheck makes a check of its text:
 //

@@ -38,7 +38,8 @@ type Config struct {
 	// Port is where the service listens, 1 to 65535.
 	Port int
 
-	// Checks must all pass for the service to work. None: TCP("").
+	// Checks must all pass for the service to work. Their names, by which metrics
+	// tell them apart, must differ. None: TCP("").
 	Checks []Check
 	// Interval is the time from one round of checks to the next, if the first
 	// doesn't take longer. 0: 1 s.
@@ -130,6 +131,14 @@ func (c *Config) check() (path string, err error) {
 	}
 	if c.Rise < 1 || c.Fall < 1 {
 		return "", invalid("rise and fall", errors.New("each must be at least 1"))
+	}
+	names := make(map[string]bool, len(c.Checks))
+	for _, check := range c.Checks {
+		name := check.String()
+		if names[name] {
+			return "", invalid("checks", fmt.Errorf("%q comes twice: leave one out, or name it differently", name))
+		}
+		names[name] = true
 	}
 	return sub.ZKPath, nil
 }

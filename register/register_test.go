@@ -285,6 +285,8 @@ func TestStartWithoutZooKeeper(t *testing.T) {
 
 func TestInvalid(t *testing.T) {
 	good := quick("127.0.0.1:1", new(switchable))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // what isn't refused ends at once
 	for name, spoil := range map[string]func(*register.Config){
 		"service":     func(c *register.Config) { c.Service = "a/b" },
 		"environment": func(c *register.Config) { c.Environment = "" },
@@ -292,18 +294,17 @@ func TestInvalid(t *testing.T) {
 		"port 65536":  func(c *register.Config) { c.Port = 65536 },
 		"host":        func(c *register.Config) { c.Host = "a b" },
 		"interval":    func(c *register.Config) { c.Interval = -1 },
+		"checks":      func(c *register.Config) { c.Checks = append(c.Checks, register.TCP(""), new(switchable)) },
 		"rise":        func(c *register.Config) { c.Rise = -1 },
 		"ZooKeeper":   func(c *register.Config) { c.ZooKeeper = "" },
 		"servers":     func(c *register.Config) { c.ZooKeeper = "a:b" },
 	} {
 		cfg := good
 		spoil(&cfg)
-		if err := register.New(cfg).Run(t.Context()); !errors.Is(err, store.Invalid) {
+		if err := register.New(cfg).Run(ctx); !errors.Is(err, store.Invalid) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
 	if err := register.New(good).Run(ctx); err != nil {
 		t.Errorf("called off before it began: %v", err)
 	}

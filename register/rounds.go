@@ -8,9 +8,14 @@ import (
 	"time"
 )
 
+// functionLimit is what a function that is a check is given to return when nobody
+// wants to know any more.
+const functionLimit = time.Second
+
 // rounds makes rounds of checks until ctx is done, and hands to judged what each
 // says. A check that isn't over at the timeout has failed.
 func (r *Registration) rounds(ctx context.Context, endpoint string) {
+	defer r.awaitFunctions()
 	judge := newJudge(r.cfg.Rise, r.cfg.Fall)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -28,6 +33,18 @@ func (r *Registration) rounds(ctx context.Context, endpoint string) {
 		changed := judge.observe(err == nil)
 		r.judged(judge, changed, err)
 		timer.Reset(time.Until(next))
+	}
+}
+
+// awaitFunctions waits for the functions that are checks, which may use what their
+// owner closes next, but not for those that hang.
+func (r *Registration) awaitFunctions() {
+	ctx, cancel := context.WithTimeout(context.Background(), functionLimit)
+	defer cancel()
+	for _, check := range r.cfg.Checks {
+		if f, ok := check.(*funcCheck); ok {
+			f.await(ctx)
+		}
 	}
 }
 

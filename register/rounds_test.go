@@ -129,16 +129,16 @@ func TestSlowRounds(t *testing.T) {
 func TestAllMustPass(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var calls atomic.Int32
-		slow := Func("slow", func(ctx context.Context, endpoint string) error {
+		slow := func(ctx context.Context, endpoint string) error {
 			calls.Add(1)
 			if endpoint != "10.0.0.1:80" {
 				t.Errorf("the endpoint is %q", endpoint)
 			}
 			sleep(ctx, 300*time.Millisecond)
 			return nil
-		})
+		}
 		broken := Func("broken", func(context.Context, string) error { calls.Add(1); return errors.New("no") })
-		got, last := observe(t, Config{Checks: []Check{slow, broken, slow}, Rise: 1, Fall: 1}, 5500*time.Millisecond)
+		got, last := observe(t, Config{Checks: []Check{Func("slow", slow), broken, Func("slow, too", slow)}, Rise: 1, Fall: 1}, 5500*time.Millisecond)
 		if want := []change{{300 * time.Millisecond, Unhealthy}}; !slices.Equal(got, want) || calls.Load() != 18 {
 			t.Errorf("the health changed at %v, want %v; %d checks", got, want, calls.Load())
 		}
@@ -153,6 +153,60 @@ func TestTimeoutIsTold(t *testing.T) {
 		_, last := observe(t, Config{Checks: []Check{&script{takes: time.Hour}}}, 2*time.Second)
 		if want := "check script: no answer within 500ms"; last.Error != want {
 			t.Errorf("the error is %q, want %q", last.Error, want)
+		}
+	})
+}
+
+// A function that hangs, whatever its context says, is a check that fails: at its
+// timeout, and in each round until it returns. It isn't called again meanwhile, and
+// the checks end without it.
+func TestFunctionHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var calls atomic.Int32
+		returns := make(chan struct{})
+		defer close(returns)
+		hangs := Func("hangs", func(context.Context, string) error {
+			if calls.Add(1) == 3 {
+				<-returns
+			}
+			return nil
+		})
+		begun := time.Now()
+		got, last := observe(t, Config{Checks: []Check{hangs}}, 10*time.Second)
+		want := []change{{time.Second, Healthy}, {4500 * time.Millisecond, Unhealthy}}
+		if !slices.Equal(got, want) || calls.Load() != 3 {
+			t.Errorf("the health changed at %v, want %v; %d calls", got, want, calls.Load())
+		}
+		if want := "check hangs: no answer within 500ms: the check before is still running"; last.Error != want {
+			t.Errorf("the error is %q, want %q", last.Error, want)
+		}
+		if took := time.Since(begun); took != 10*time.Second+functionLimit {
+			t.Errorf("the checks ended after %v", took)
+		}
+	})
+}
+
+// A function that has hung and returns is called again, and the checks don't end
+// before one that is about to return has.
+func TestFunctionReturns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ran := 0
+		tardy := Func("tardy", func(context.Context, string) error {
+			defer func() { ran++ }()
+			switch ran {
+			case 0:
+				<-time.After(3200 * time.Millisecond)
+			case 5:
+				<-time.After(700 * time.Millisecond)
+			}
+			return nil
+		})
+		got, last := observe(t, Config{Checks: []Check{tardy}}, 7300*time.Millisecond)
+		if want := []change{{2500 * time.Millisecond, Unhealthy}, {4 * time.Second, Healthy}}; !slices.Equal(got, want) {
+			t.Errorf("the health changed at %v, want %v", got, want)
+		}
+		if c := last.Checks[0]; ran != 6 || c.Passed != 4 {
+			t.Errorf("it ran %d times; the status is %+v", ran, c)
 		}
 	})
 }

@@ -206,11 +206,15 @@ func (p *Pool) askWith(ctx context.Context, g grant, c *conn, t *task) (answer, 
 	defer func() { g.lease.Done(result) }()
 	var a answer
 	var f *fault
+	deadline := p.attemptDeadline(t, begun)
 	if c == nil {
-		c, f = p.open(ctx, g, t)
+		c, f = p.open(ctx, g, deadline)
 	}
 	if f == nil {
-		a, f = p.exchange(ctx, c, t, begun)
+		a, f = p.exchange(ctx, c, t, deadline)
+	}
+	if f != nil {
+		f.hasty = deadline.Equal(t.deadline) && t.hasty(begun)
 	}
 	result = outcome(f)
 	if f == nil || f.kind != stale {
@@ -284,10 +288,18 @@ func (p *Pool) choose(ctx context.Context, t *task) (grant, error) {
 	return p.acquire(ctx, dead, t.deadline, t.first == nil)
 }
 
-// open opens the connection for which there is a right.
-func (p *Pool) open(ctx context.Context, g grant, t *task) (*conn, *fault) {
-	begun := time.Now()
-	ctx, cancel := context.WithDeadline(ctx, t.deadline)
+// attemptDeadline is until when a host may answer that was chosen at a time. What
+// it takes to connect to it counts.
+func (p *Pool) attemptDeadline(t *task, chosen time.Time) time.Time {
+	if own := chosen.Add(p.options.AttemptTimeout); own.Before(t.deadline) {
+		return own
+	}
+	return t.deadline
+}
+
+// open opens the connection for which there is a right, until a deadline.
+func (p *Pool) open(ctx context.Context, g grant, deadline time.Time) (*conn, *fault) {
+	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
 	c, err := p.dial(ctx, g.host, g.lease.Host())
 	if err == nil {
@@ -295,7 +307,7 @@ func (p *Pool) open(ctx context.Context, g grant, t *task) (*conn, *fault) {
 		return c, nil
 	}
 	p.forfeit(g.host)
-	f := &fault{kind: undialled, err: err, host: g.host.endpoint, hasty: t.hasty(begun)}
+	f := &fault{kind: undialled, err: err, host: g.host.endpoint}
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
 		f.kind, f.err = cancelled, ctx.Err()
@@ -306,12 +318,7 @@ func (p *Pool) open(ctx context.Context, g grant, t *task) (*conn, *fault) {
 }
 
 // exchange makes the call over a connection, which then goes back or is closed.
-// The host's time began when it was chosen.
-func (p *Pool) exchange(ctx context.Context, c *conn, t *task, begun time.Time) (answer, *fault) {
-	deadline := t.deadline
-	if own := begun.Add(p.options.AttemptTimeout); own.Before(deadline) {
-		deadline = own
-	}
+func (p *Pool) exchange(ctx context.Context, c *conn, t *task, deadline time.Time) (answer, *fault) {
 	// An error comes again when the connection is used.
 	_ = c.conn.SetDeadline(deadline)
 	watched := func() bool { return true }
@@ -330,7 +337,6 @@ func (p *Pool) exchange(ctx context.Context, c *conn, t *task, begun time.Time) 
 	a, f := c.exchange(ctx, &t.message)
 	if f != nil {
 		p.explain(ctx, c, f)
-		f.hasty = deadline.Equal(t.deadline) && t.hasty(begun)
 	}
 	good = f == nil
 	return a, f

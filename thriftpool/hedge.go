@@ -64,7 +64,8 @@ func (h *hedge) run(ctx context.Context) {
 	if !ok || !h.pool.budget.spend() {
 		return
 	}
-	second := task{message: h.task.message, begun: time.Now(), deadline: h.task.deadline, dead: exclude, first: h.task}
+	// Its time is that of the call, of which a hedge that comes late leaves little.
+	second := task{message: h.task.message, begun: h.task.begun, deadline: h.task.deadline, dead: exclude, first: h.task}
 	second.result = blank(h.task.result)
 	a, f := h.pool.attempt(ctx, &second)
 	if f != nil {

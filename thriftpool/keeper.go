@@ -97,7 +97,8 @@ func (p *Pool) closeIdle(due func(*conn, time.Time) bool) time.Duration {
 			ending = append(ending, c)
 			n--
 		} else {
-			next = min(next, c.expires.Sub(now))
+			// What isn't spare now may be, when its host has got more.
+			next = min(next, c.expires.Sub(now), p.options.IdleTimeout)
 			if spare {
 				next = min(next, idleUntil.Sub(now))
 			}
@@ -140,15 +141,29 @@ func (p *Pool) Warm(ctx context.Context) error {
 	if p.cutting.Err() != nil {
 		err = ErrClosed
 	}
-	if err != nil && (ctx.Err() != nil || p.Stats().Open == 0) {
+	if err != nil && (ctx.Err() != nil || !p.connected()) {
 		return fmt.Errorf("warming the pool %q: %w", p.options.Name, err)
 	}
 	return nil
 }
 
+// connected tells whether there is a connection, which isn't just being opened.
+func (p *Pool) connected() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.conns) > 0
+}
+
 // openAll sees to it that each host has so many connections, as far as the limits
-// go. The error joins those of the hosts.
+// go, and gives up those that can't be opened. The error joins those of the hosts.
 func (p *Pool) openAll(ctx context.Context, each int) error {
+	// What another one is opening may not come to be.
+	select {
+	case p.filling <- struct{}{}:
+		defer func() { <-p.filling }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	var (
 		opening sync.WaitGroup
 		places  = make(chan struct{}, maxOpening)
@@ -156,7 +171,11 @@ func (p *Pool) openAll(ctx context.Context, each int) error {
 		failed  []error
 	)
 	for _, id := range p.balancer.Hosts() {
-		for {
+		// One that fails makes room, but is not to be tried again at once.
+		for range each {
+			if ctx.Err() != nil {
+				break
+			}
 			g, ok := p.reserve(id, each)
 			if !ok {
 				break
@@ -199,8 +218,8 @@ func (p *Pool) reserve(id *serverset.Host, each int) (grant, bool) {
 
 // openIdle opens a connection that no call waits for yet.
 func (p *Pool) openIdle(ctx context.Context, g grant) error {
-	now := time.Now()
-	c, f := p.open(ctx, g, &task{begun: now, deadline: now.Add(forever)})
+	// DialTimeout alone bounds it: it is no attempt of a call.
+	c, f := p.open(ctx, g, time.Now().Add(forever))
 	g.lease.Done(outcome(f))
 	if f != nil {
 		return fmt.Errorf("host %q: %w", f.host, f.err)

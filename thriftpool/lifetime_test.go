@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,13 +35,17 @@ type piped struct {
 // bubble runs a test with time of its own.
 func bubble(t *testing.T, h *handler, test func(t *testing.T, p *piped)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		p := &piped{process: probe.NewProbeProcessor(h)}
-		p.ctx, p.cancel = context.WithCancel(context.Background())
-		defer p.running.Wait()
-		defer p.cancel()
-		test(t, p)
-	})
+	synctest.Test(t, func(t *testing.T) { withServer(t, h, test) })
+}
+
+// withServer runs a part of such a test with a server.
+func withServer(t *testing.T, h *handler, test func(t *testing.T, p *piped)) {
+	t.Helper()
+	p := &piped{process: probe.NewProbeProcessor(h)}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	defer p.running.Wait()
+	defer p.cancel()
+	test(t, p)
 }
 
 func (p *piped) dial(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -134,6 +139,69 @@ func TestMinConnsStay(t *testing.T) {
 		synctest.Wait()
 		if dialed, open := p.counts(); dialed != 4 || open != 2 {
 			t.Fatalf("%d connections were made, %d are open", dialed, open)
+		}
+	})
+}
+
+// TestMinConnsGoBack has more calls at a time than there are connections at least.
+// The others end when they were idle for so long.
+func TestMinConnsGoBack(t *testing.T) {
+	bubble(t, newHandler(), func(t *testing.T, p *piped) {
+		pool, end := p.pool(t, thriftpool.Options{IdleTimeout: 10 * time.Second, MinConnsPerHost: 2, MaxAge: time.Hour})
+		defer end()
+		must(t, pool.Warm(context.Background()))
+		sleep(25 * time.Second)
+		var calls sync.WaitGroup
+		for range 5 {
+			calls.Go(func() {
+				if _, err := client(pool).Wait(context.Background(), 1000); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		calls.Wait()
+		sleep(9 * time.Second)
+		if dialed, open := p.counts(); dialed != 5 || open != 5 {
+			t.Errorf("%d connections were made, %d are open", dialed, open)
+		}
+		sleep(time.Second + time.Millisecond)
+		synctest.Wait()
+		if dialed, open := p.counts(); dialed != 5 || open != 2 {
+			t.Errorf("%d connections were made, %d are open", dialed, open)
+		}
+	})
+}
+
+// TestMinConnsFail has a host that can't be connected to, and is never ejected.
+// Warm and the keeper try as many connections as there are to be, not for ever.
+func TestMinConnsFail(t *testing.T) {
+	bubble(t, newHandler(), func(t *testing.T, p *piped) {
+		hosts, err := serverset.NewStatic("host:1")
+		must(t, err)
+		const each, many = 20, 1000
+		var dials atomic.Int64
+		pool, err := thriftpool.New(hosts, thriftpool.Options{
+			MinConnsPerHost: each, Ejection: serverset.EjectionOptions{Failures: -1},
+			Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+				if dials.Add(1) > many {
+					return p.dial(ctx, network, address)
+				}
+				return nil, errors.New("the test says so")
+			},
+		})
+		must(t, err)
+		defer func() { must(t, pool.Close(context.Background())) }()
+		if err := pool.Warm(context.Background()); err == nil {
+			t.Error("the pool is warm")
+		}
+		synctest.Wait()
+		// The keeper also looks again because there is a host.
+		if n := dials.Load(); n < each || n > 4*each {
+			t.Errorf("there were %d dials at once", n)
+		}
+		sleep(2 * time.Second)
+		if n := dials.Load(); n > 7*each {
+			t.Errorf("there were %d dials in two seconds", n)
 		}
 	})
 }
@@ -234,6 +302,7 @@ func TestTimeouts(t *testing.T) {
 		{name: "dialling", options: thriftpool.Options{DialTimeout: 5 * time.Second}, hang: true, want: 5 * time.Second},
 		{name: "dialling, Timeout", options: thriftpool.Options{Timeout: time.Second / 2}, hang: true, want: time.Second / 2},
 		{name: "dialling, context", ctx: time.Second / 4, hang: true, want: time.Second / 4},
+		{name: "dialling, AttemptTimeout", options: thriftpool.Options{AttemptTimeout: time.Second / 5}, hang: true, want: time.Second / 5},
 		{name: "waiting", options: thriftpool.Options{Timeout: 3 * time.Second}, busy: true, want: 3 * time.Second},
 		{name: "waiting, context", ctx: 2 * time.Second, busy: true, want: 2 * time.Second},
 	}
@@ -260,6 +329,56 @@ func TestTimeouts(t *testing.T) {
 				begun := time.Now()
 				_, err := client(pool).Wait(ctx, 1)
 				if !errors.Is(err, context.DeadlineExceeded) || !failure(t, err).Timeout() {
+					t.Errorf("the call returned %v", err)
+				}
+				if took := time.Since(begun); took != test.want {
+					t.Errorf("it took %v, want %v", took, test.want)
+				}
+			})
+		})
+	}
+}
+
+// TestAttemptTimeout has two hosts, the first one dialled of which takes its time
+// to accept. The other one is asked when AttemptTimeout is over.
+func TestAttemptTimeout(t *testing.T) {
+	tests := []struct {
+		name    string
+		accepts time.Duration // how long the first host takes
+		takes   int64         // what a call takes then, in milliseconds
+		want    time.Duration
+	}{
+		{name: "it doesn't accept", accepts: time.Hour, takes: 100, want: 300 * time.Millisecond},
+		{name: "it accepts late", accepts: 300 * time.Millisecond, takes: 100, want: 300 * time.Millisecond},
+		{name: "it answers late", accepts: 150 * time.Millisecond, takes: 100, want: 300 * time.Millisecond},
+		{name: "it answers in time", accepts: 50 * time.Millisecond, takes: 100, want: 150 * time.Millisecond},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			bubble(t, newHandler(), func(t *testing.T, p *piped) {
+				hosts, err := serverset.NewStatic("a:1", "b:1")
+				must(t, err)
+				slow := ""
+				pool, err := thriftpool.New(hosts, thriftpool.Options{
+					Timeout: time.Second, AttemptTimeout: 200 * time.Millisecond, Idempotent: []string{"wait"},
+					Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+						if slow == "" {
+							slow = address
+						}
+						if address == slow {
+							select {
+							case <-time.After(test.accepts):
+							case <-ctx.Done():
+								return nil, ctx.Err()
+							}
+						}
+						return p.dial(ctx, network, address)
+					},
+				})
+				must(t, err)
+				defer func() { must(t, pool.Close(context.Background())) }()
+				begun := time.Now()
+				if _, err := client(pool).Wait(context.Background(), test.takes); err != nil {
 					t.Errorf("the call returned %v", err)
 				}
 				if took := time.Since(begun); took != test.want {

@@ -36,6 +36,7 @@ type Pool struct {
 	stopping sync.Once          // calls finish
 	keeping  sync.WaitGroup     // the keeper
 	wake     chan struct{}      // wakes it; has room for one
+	filling  chan struct{}      // has room for one, who opens what there is to be at least
 
 	mu    sync.Mutex         // guards the rest, and the lists that conns are in
 	hosts map[string]*host   // by endpoint
@@ -75,6 +76,7 @@ func New(provider serverset.Provider, options Options) (*Pool, error) {
 		idempotent: make(map[string]bool, len(options.Idempotent)),
 		drained:    make(chan struct{}),
 		wake:       make(chan struct{}, 1),
+		filling:    make(chan struct{}, 1),
 		hosts:      make(map[string]*host),
 		conns:      make(map[*conn]struct{}),
 	}
@@ -113,7 +115,8 @@ func (p *Pool) acquire(ctx context.Context, exclude []string, deadline time.Time
 		p.mu.Unlock()
 		return grant{}, ErrClosed
 	}
-	if p.queue.first == nil {
+	// Those who wait for some hosts only don't get what they could have had.
+	if p.queue.anywhere == 0 {
 		if g, ok := p.take(exclude); ok {
 			p.mu.Unlock()
 			return g, g.err
@@ -130,7 +133,7 @@ func (p *Pool) acquire(ctx context.Context, exclude []string, deadline time.Time
 
 // take returns what a call may have now, if anything. mu must be held.
 func (p *Pool) take(exclude []string) (g grant, ok bool) {
-	if p.idle == 0 && p.total >= p.options.MaxConns {
+	if p.exhausted() {
 		return grant{}, false
 	}
 	// The balancer doesn't know which hosts have no connection left; asking it
@@ -156,6 +159,10 @@ func (p *Pool) take(exclude []string) (g grant, ok bool) {
 	}
 	return p.takeIdle(exclude, p.options.MaxConns)
 }
+
+// exhausted tells whether there is nothing to take, whatever the host. mu must be
+// held.
+func (p *Pool) exhausted() bool { return p.idle == 0 && p.total >= p.options.MaxConns }
 
 // takeFrom returns what can be had of a host now, or something as good. mu must
 // be held.
@@ -260,7 +267,7 @@ func (p *Pool) release(c *conn, now time.Time) {
 // held.
 func (p *Pool) hand(c *conn) bool {
 	w := p.queue.first
-	if w == nil || len(w.exclude) > 0 || c.host.total > p.share() {
+	if w == nil || !w.anywhere() || c.host.total > p.share() {
 		return false
 	}
 	lease, ok := p.balancer.Take(c.id)
@@ -317,19 +324,25 @@ func (p *Pool) forgetHost(h *host) {
 // dispatch serves those who wait, the first ones first, as far as it goes. It is
 // called whenever there may be something to give. mu must be held.
 func (p *Pool) dispatch() {
-	// Those who have excluded hosts may not be served when others can be.
+	// Those who have excluded hosts may not be served when others can be. So many
+	// of them are tried in vain.
 	const lookahead = 16
-	w := p.queue.first
-	for passed := 0; w != nil && passed < lookahead; passed++ {
-		next := w.next
-		switch g, ok := p.take(w.exclude); {
-		case ok:
-			p.queue.remove(w)
-			w.ready <- g
-		case len(w.exclude) == 0:
-			return
+	passed := 0
+	for w := p.queue.first; w != nil && !p.exhausted() && (passed < lookahead || p.queue.anywhere > 0); {
+		this := w
+		w = w.next
+		if passed == lookahead && !this.anywhere() {
+			continue
 		}
-		w = next
+		switch g, ok := p.take(this.exclude); {
+		case ok:
+			p.queue.remove(this)
+			this.ready <- g
+		case this.anywhere():
+			return
+		default:
+			passed++
+		}
 	}
 }
 

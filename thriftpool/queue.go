@@ -15,6 +15,7 @@ import (
 type queue struct {
 	first, last *waiter
 	length      int
+	anywhere    int       // of them, how many take any host
 	spare       sync.Pool // of waiters, for those to come; needs no mu
 }
 
@@ -25,6 +26,9 @@ type waiter struct {
 	prev, next *waiter
 	queued     bool
 }
+
+// anywhere tells whether the call takes any host.
+func (w *waiter) anywhere() bool { return len(w.exclude) == 0 }
 
 // push adds a waiter. It is to be awaited, which gives it back.
 func (q *queue) push(exclude []string) *waiter {
@@ -41,6 +45,9 @@ func (q *queue) push(exclude []string) *waiter {
 	}
 	q.last = w
 	q.length++
+	if w.anywhere() {
+		q.anywhere++
+	}
 	return w
 }
 
@@ -57,6 +64,9 @@ func (q *queue) remove(w *waiter) {
 	}
 	w.prev, w.next, w.queued = nil, nil, false
 	q.length--
+	if w.anywhere() {
+		q.anywhere--
+	}
 }
 
 // await returns what the waiter is granted.
@@ -80,12 +90,13 @@ func (p *Pool) await(ctx context.Context, w *waiter, deadline time.Time) (grant,
 	return grant{}, fmt.Errorf("waiting for one of %d connections: %w", p.options.MaxConns, err)
 }
 
-// withdraw takes a waiter out of the queue. What it was granted meanwhile goes
-// back.
+// withdraw takes a waiter out of the queue, who may have kept others from being
+// served. What it was granted meanwhile goes back.
 func (p *Pool) withdraw(w *waiter) {
 	p.mu.Lock()
 	if w.queued {
 		p.queue.remove(w)
+		p.dispatch()
 		p.mu.Unlock()
 		return
 	}

@@ -153,7 +153,7 @@ func (a *app) register(ctx context.Context, o *registerOptions, command []string
 			return usagef("the COMMAND can't be run: %w", err)
 		}
 	}
-	manager := newManagerNews()
+	manager := newManagerNews(o.interval, o.timeout)
 	cfg.Changed = manager.changed
 	registration := register.New(cfg)
 	defer manager.follow(registration, a.log)()

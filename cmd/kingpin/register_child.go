@@ -73,7 +73,7 @@ func (c *child) outcome() error {
 }
 
 // superviseRegistered runs a command and registers it while it is healthy. It
-// returns when the command has ended.
+// returns when the command has ended. If ctx is done already nothing is run.
 func (a *app) superviseRegistered(ctx context.Context, registration *register.Registration, drain time.Duration, command []string) error {
 	signals := make(chan os.Signal, 32)
 	for _, sig := range append([]os.Signal{syscall.SIGTERM, os.Interrupt}, passedOn...) {
@@ -82,6 +82,10 @@ func (a *app) superviseRegistered(ctx context.Context, registration *register.Re
 		}
 	}
 	defer signal.Stop(signals)
+	if ctx.Err() != nil { // by a signal that came before, and so isn't among these
+		a.log.Info("ended before the command was run")
+		return nil
+	}
 	c, err := a.startChild(command)
 	if err != nil {
 		return err

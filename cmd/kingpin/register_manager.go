@@ -9,15 +9,23 @@ import (
 	"github.com/kingpinfs/kingpin/register"
 )
 
-// stuckAfter is how long no check may be over before the watchdog isn't fed any
-// more.
+// stuckAfter is how much later than it should a check may be over before the
+// watchdog isn't fed any more.
 const stuckAfter = 30 * time.Second
 
 // managerNews tells the service manager how a registration stands, in a goroutine
 // of its own: the manager may take its time to listen.
-type managerNews struct{ news chan struct{} } // one slot
+type managerNews struct {
+	news  chan struct{} // one slot
+	stuck time.Duration // how long no check may be over
+}
 
-func newManagerNews() *managerNews { return &managerNews{make(chan struct{}, 1)} }
+// newManagerNews returns what tells of a registration that makes checks at an
+// interval, each with a timeout.
+func newManagerNews(interval, timeout time.Duration) *managerNews {
+	// The next round may have to wait for the slowest check of the one before.
+	return &managerNews{make(chan struct{}, 1), max(interval, timeout) + timeout + stuckAfter}
+}
 
 // changed has the manager told. It doesn't block.
 func (m *managerNews) changed(register.Status) {
@@ -47,7 +55,7 @@ func (m *managerNews) follow(registration *register.Registration, log *slog.Logg
 			case <-done:
 				return
 			case <-beat:
-				if checking(registration.Status()) {
+				if m.checking(registration.Status()) {
 					text = "WATCHDOG=1"
 				}
 			case <-m.news:
@@ -79,9 +87,9 @@ func (m *managerNews) follow(registration *register.Registration, log *slog.Logg
 }
 
 // checking says whether checks are made, if it has come to that.
-func checking(s register.Status) bool {
+func (m *managerNews) checking(s register.Status) bool {
 	for _, check := range s.Checks {
-		if !check.LastAt.IsZero() && time.Since(check.LastAt) > stuckAfter+check.LastTook {
+		if !check.LastAt.IsZero() && time.Since(check.LastAt) > m.stuck {
 			return false
 		}
 	}
