@@ -119,7 +119,7 @@ func (w *walker) run(ctx context.Context, input string, args ...string) {
 			line = "echo '" + input + "' | " + line
 		}
 		fmt.Fprintf(w.app.stdout, "$ %s\n", line)
-		if code := run(ctx, args, strings.NewReader(input), w.app.stdout, w.app.stderr); code != exitDone {
+		if code := execute(ctx, args, strings.NewReader(input), w.app.stdout, w.app.stderr); code != exitDone {
 			return fmt.Errorf("%q: exit code %d", line, code)
 		}
 		return nil
