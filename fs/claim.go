@@ -431,7 +431,8 @@ func (w *writes) finish(s *scratch, h *fuse.InHeader) syscall.Errno {
 	s.mu.Lock()
 	content, base, due := s.content, s.base, s.written && s.kind != temporary && !s.gone
 	spoilt, last := s.spoilt, s.last
-	s.rewriting = false
+	// What lacks a part isn't published before it is cut to nothing, or closed.
+	s.rewriting = s.rewriting && spoilt != 0 && h != nil
 	s.mu.Unlock()
 	if h == nil {
 		h = &last

@@ -169,11 +169,12 @@ func (p *Pool) openAll(ctx context.Context, each int) error {
 		places  = make(chan struct{}, maxOpening)
 		mu      sync.Mutex // guards failed
 		failed  []error
+		late    error // why not all were tried
 	)
 	for _, id := range p.balancer.Hosts() {
 		// One that fails makes room, but is not to be tried again at once.
 		for range each {
-			if ctx.Err() != nil {
+			if late = ctx.Err(); late != nil {
 				break
 			}
 			g, ok := p.reserve(id, each)
@@ -190,9 +191,12 @@ func (p *Pool) openAll(ctx context.Context, each int) error {
 				}
 			})
 		}
+		if late != nil {
+			break
+		}
 	}
 	opening.Wait()
-	return errors.Join(failed...)
+	return errors.Join(append(failed, late)...)
 }
 
 // reserve returns the right to open a connection to a host that has fewer than so
