@@ -364,10 +364,12 @@ func (p *plainTree) differs(sub, name string, e Entry, closely bool) string {
 		return fmt.Sprintf("owner %d:%d", st.Uid, st.Gid)
 	case closely:
 		content, _, err := p.read(sub, name)
-		if err != nil {
+		switch {
+		case errors.Is(err, unix.ENOENT): // since it was looked at
+			return "gone"
+		case err != nil:
 			return err.Error()
-		}
-		if !bytes.Equal(content, e.Content) {
+		case !bytes.Equal(content, e.Content):
 			return "another content"
 		}
 	}
