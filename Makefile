@@ -14,8 +14,7 @@ GOLANGCI_LINT_VERSION := v2.12.0
 VERSITYGW_VERSION := v1.8.0
 
 # Packages to test, and further flags of go test: make test PKG=./fs TESTFLAGS='-run Mount'
-# What takes longest begins first.
-PKG ?= ./integration ./...
+PKG ?= ./...
 TESTFLAGS ?=
 
 .PHONY: build
