@@ -137,7 +137,7 @@ func (b *bench) countMessages(ctx context.Context, m *rig.Monitor, dir string) e
 	// The monitor renames files of its own to tell whoever may watch of what was
 	// published at its start; what reading asks for, it asks for each time.
 	var more int64
-	for range 3 {
+	for range 20 {
 		after, err := b.messagesAfter(ctx, m, config, plain, reads)
 		if err != nil {
 			return err
