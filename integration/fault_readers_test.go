@@ -73,6 +73,10 @@ func watchReadsExcusing(m *monitor, excused func(error) bool, names ...string) *
 	m.t.Helper()
 	r := &readers{t: m.t, stopC: make(chan struct{}), excused: excused}
 	for _, name := range names {
+		// The kernel asks once about the close of files (FLUSH), and whoever is
+		// executed closes those of readers: unanswered, that would keep this process
+		// from starting the monitor that answers.
+		mustRead(m.t, m.config(name))
 		seen := &sightings{times: map[int]unix.Timespec{}}
 		for range 2 {
 			r.tasks.Go(func() { r.loop(m.config(name), seen) })

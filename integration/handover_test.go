@@ -71,11 +71,8 @@ func mountOf(t testing.TB, path string) string {
 // TestMountsAreHandedOver restarts a monitor, and kills it and its worker, while
 // the service manager keeps its descriptors. The mounts stay: reads wait while
 // nobody serves, and none fails; nobody sees anything older.
-//
-// It isn't for running beside others, nor are those below: while nobody serves, a
-// process that another test starts would wait for the close of a file that is being
-// read here, and until it is executed this process can't start the next monitor.
 func TestMountsAreHandedOver(t *testing.T) {
+	t.Parallel()
 	needFUSE(t)
 	f := newFleet(t, gofakes3)
 	names := f.subscribe("changed", "quiet")
@@ -158,6 +155,7 @@ func TestMountsAreHandedOver(t *testing.T) {
 // TestRestartWhereNobodyKeepsMounts restarts a monitor whose descriptors nobody
 // keeps: the mounts are taken away, and the plain files serve until it is back.
 func TestRestartWhereNobodyKeepsMounts(t *testing.T) {
+	t.Parallel()
 	needFUSE(t)
 	f := newFleet(t, gofakes3)
 	names := f.subscribe("changed")
@@ -183,6 +181,7 @@ func TestRestartWhereNobodyKeepsMounts(t *testing.T) {
 // TestOtherDirectoryAfterARestart starts a monitor with other directories than
 // those of which the service manager keeps the mounts: these go.
 func TestOtherDirectoryAfterARestart(t *testing.T) {
+	t.Parallel()
 	needFUSE(t)
 	f := newFleet(t, gofakes3)
 	names := f.subscribe("changed")
@@ -209,6 +208,7 @@ func TestOtherDirectoryAfterARestart(t *testing.T) {
 
 // TestServiceManagerIsTold checks what the service manager hears of a monitor.
 func TestServiceManagerIsTold(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []string{"fuse", "plain"} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()

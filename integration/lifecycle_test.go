@@ -135,6 +135,7 @@ func TestSecondMonitorIsRefused(t *testing.T) {
 // What kill -9 leaves is taken away: by the worker of a monitor that was killed,
 // and if that was killed, too, by the next monitor.
 func TestRestartAfterKill(t *testing.T) {
+	t.Parallel()
 	eachFace(t, func(t *testing.T, mode string) {
 		f := newFleet(t, gofakes3)
 		name := f.oneConfig("one")
