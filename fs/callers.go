@@ -9,21 +9,36 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// statusOf returns the /proc/PID/status of a thread or process. Reading it waits for
+// nobody, not even for one that executes a program.
+func statusOf(id uint32) (string, error) {
+	status, err := os.ReadFile("/proc/" + strconv.FormatUint(uint64(id), 10) + "/status")
+	return string(status), err
+}
+
+// statusField returns a field of a /proc/PID/status.
+func statusField(status, name string) (value string, ok bool) {
+	for line := range strings.Lines(status) {
+		if value, ok := strings.CutPrefix(line, name+":"); ok {
+			return strings.TrimSpace(value), true
+		}
+	}
+	return "", false
+}
+
 // processOf returns the process that a thread belongs to, or the thread's own id
 // if that can't be seen from here.
 func processOf(thread uint32) uint32 {
-	status, err := os.ReadFile("/proc/" + strconv.FormatUint(uint64(thread), 10) + "/status")
+	status, err := statusOf(thread)
 	if err != nil {
 		return thread
 	}
-	for line := range strings.Lines(string(status)) {
-		if id, ok := strings.CutPrefix(line, "Tgid:"); ok {
-			if pid, err := strconv.ParseUint(strings.TrimSpace(id), 10, 32); err == nil {
-				return uint32(pid)
-			}
-		}
+	id, _ := statusField(status, "Tgid")
+	process, err := strconv.ParseUint(id, 10, 32)
+	if err != nil {
+		return thread
 	}
-	return thread
+	return uint32(process)
 }
 
 // commandOf returns the name of the command that a thread runs; "" if it can't be
@@ -44,44 +59,35 @@ const fatal = 1<<(unix.SIGKILL-1) | 1<<(unix.SIGTERM-1) | 1<<(unix.SIGINT-1) | 1
 // isKilled reports whether a thread's process is being ended by a signal, as far
 // as that can be seen.
 func isKilled(thread uint32) bool {
-	status, err := os.ReadFile("/proc/" + strconv.FormatUint(uint64(thread), 10) + "/status")
-	return err == nil && tellsKilled(string(status))
+	status, err := statusOf(thread)
+	return err == nil && tellsKilled(status)
 }
 
 // tellsKilled reports whether a /proc/PID/status is of a process that is being
 // ended by a signal: one that has no memory any more, and whose signal is still
 // pending. One that is in the middle of an execve has memory.
 func tellsKilled(status string) bool {
-	killed := false
-	for line := range strings.Lines(status) {
-		name, value, _ := strings.Cut(line, ":")
-		switch name {
-		case "VmSize":
-			return false
-		case "SigPnd", "ShdPnd":
-			pending, err := strconv.ParseUint(strings.TrimSpace(value), 16, 64)
-			killed = killed || err == nil && pending&fatal != 0
-		}
+	if _, ok := statusField(status, "VmSize"); ok {
+		return false
 	}
-	return killed
+	return slices.ContainsFunc([]string{"SigPnd", "ShdPnd"}, func(field string) bool {
+		value, _ := statusField(status, field)
+		pending, err := strconv.ParseUint(value, 16, 64)
+		return err == nil && pending&fatal != 0
+	})
 }
 
 // hasEnded reports whether a process has ended, as far as that can be seen: one
 // that can't be seen has. Of one that has ended its parent may not know yet.
 func hasEnded(process uint32) bool {
-	status, err := os.ReadFile("/proc/" + strconv.FormatUint(uint64(process), 10) + "/status")
-	return err != nil || tellsEnded(string(status))
+	status, err := statusOf(process)
+	return err != nil || tellsEnded(status)
 }
 
 // tellsEnded reports whether a /proc/PID/status is of a process that has ended.
 func tellsEnded(status string) bool {
-	for line := range strings.Lines(status) {
-		if state, ok := strings.CutPrefix(line, "State:"); ok {
-			state = strings.TrimSpace(state)
-			return strings.HasPrefix(state, "Z") || strings.HasPrefix(state, "X")
-		}
-	}
-	return false
+	state, _ := statusField(status, "State")
+	return strings.HasPrefix(state, "Z") || strings.HasPrefix(state, "X")
 }
 
 // replacers are commands that create the file that they write exclusively, under

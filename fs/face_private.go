@@ -29,7 +29,7 @@ func (f *privateFace) String() string { return mountType }
 
 // mayWait implements handlers.
 func (f *privateFace) mayWait(request []byte) bool {
-	switch binary.NativeEndian.Uint32(request[4:]) {
+	switch operationOf(request) {
 	case opSetAttr, opWrite, opFlush, opRelease, opFsync:
 		return true
 	}

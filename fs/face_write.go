@@ -23,9 +23,9 @@ type writableFace struct {
 
 // mayWait implements handlers. What isn't named here is answered at once.
 func (f *writableFace) mayWait(request []byte) bool {
-	switch binary.NativeEndian.Uint32(request[4:]) {
+	switch operationOf(request) {
 	case opRename, opRename2:
-		return binary.NativeEndian.Uint64(request[16:]) != stageID
+		return nodeOf(request) != stageID
 	case opSetAttr, opWrite, opUnlink, opFsync:
 		return true
 	case opGetXAttr:
@@ -40,7 +40,7 @@ func (f *writableFace) refuse(request, out []byte) []byte {
 	switch s := f.w.files.get(nodeOf(request)); {
 	case s != nil:
 		f.w.miss(s, request)
-	case binary.NativeEndian.Uint32(request[4:]) == opGetXAttr:
+	case operationOf(request) == opGetXAttr:
 		f.w.claims.refuse(threadOf{threadIn(request), nodeOf(request)}, syscall.EAGAIN)
 		return attrSize(request, 1, out)
 	}

@@ -2,7 +2,6 @@ package fs
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"slices"
 	"sync"
@@ -99,7 +98,7 @@ func (a *answers) free() {
 // answerLater answers a request that may wait, and returns at once. out is for a
 // reply that is given before that.
 func (c *connection) answerLater(request, out []byte) {
-	op := binary.NativeEndian.Uint32(request[4:])
+	op := operationOf(request)
 	// What is released is known to this process alone, and nobody asks twice. There
 	// are only so many files, and nobody waits for the reply.
 	reply, left, ok := c.later.begin(op == opRelease)
@@ -130,12 +129,4 @@ func (c *connection) answerLater(request, out []byte) {
 // to its end.
 func holdsDirectory(op uint32) bool {
 	return op == opUnlink || op == opRename || op == opRename2
-}
-
-// refusal makes the reply to a request that only tells an error.
-func refusal(request []byte, errno unix.Errno, out []byte) []byte {
-	const header = 16
-	b := binary.NativeEndian.AppendUint32(out[:0], header)
-	b = binary.NativeEndian.AppendUint32(b, uint32(-int32(errno)))
-	return append(b, request[8:16]...) // whose request it answers
 }

@@ -2,7 +2,6 @@ package fs
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -177,7 +176,7 @@ func (c *connection) answer(request, out []byte) error {
 	if len(request) < requestHeader {
 		return fmt.Errorf("request of %d bytes", len(request))
 	}
-	op := binary.NativeEndian.Uint32(request[4:])
+	op := operationOf(request)
 	n, status := c.server.HandleRequest([][]byte{request}, [][]byte{out})
 	c.requests[min(op, opCount-1)].Add(1)
 	if !status.Ok() {
