@@ -18,14 +18,15 @@ func (b *Balancer) update(endpoints []string) {
 			b.join(endpoint)
 		}
 	}
-	for endpoint, host := range b.hosts {
+	var left []string
+	for endpoint := range b.hosts {
 		if !listed[endpoint] {
-			delete(b.hosts, endpoint)
-			host.term.Add(1)
-			host.ejection = ejection{}
-			close(host.gone)
-			b.tell(Event{Kind: HostLeft, Host: host})
+			left = append(left, endpoint)
 		}
+	}
+	slices.Sort(left)
+	for _, endpoint := range left {
+		b.leave(endpoint)
 	}
 	b.readmitExcess()
 	b.refresh()
@@ -39,6 +40,16 @@ func (b *Balancer) join(endpoint string) {
 	}
 	b.hosts[endpoint] = host
 	b.tell(Event{Kind: HostJoined, Host: host})
+}
+
+// leave removes a host. mu must be held.
+func (b *Balancer) leave(endpoint string) {
+	host := b.hosts[endpoint]
+	delete(b.hosts, endpoint)
+	host.term.Add(1)
+	host.ejection = ejection{}
+	close(host.gone)
+	b.tell(Event{Kind: HostLeft, Host: host})
 }
 
 // readmitExcess admits hosts again until no more are ejected than may be. mu
