@@ -2,7 +2,11 @@ package fs
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -61,3 +65,47 @@ func TestCopiesAreTriedAgain(t *testing.T) {
 
 // pass lets time pass in a synctest bubble.
 func pass(d time.Duration) { <-time.After(d) }
+
+// When a mount is about to be taken away, no plain file is older than what the mount
+// has served: neither the one that was being written, nor those of later versions.
+func TestCopiesComeFirst(t *testing.T) {
+	v := mountVolume(t, Config{})
+	path := filepath.Join(v.cfg.Dir, "x")
+	publish(t, v, "x", entry("0"))
+	stop := make(chan struct{})
+	var publisher sync.WaitGroup
+	publisher.Go(func() {
+		for n := 1; ; n++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if err := v.Publish("x", entry(strconv.Itoa(n))); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	v.CopyFirst()
+	for range 300 {
+		seen, err := os.ReadFile(path)
+		check(t, err)
+		beneath, _, err := v.plain.read("", "x")
+		check(t, err)
+		if number(t, beneath) < number(t, seen) {
+			t.Fatalf("beneath is %q, and %q has been seen", beneath, seen)
+		}
+	}
+	close(stop)
+	publisher.Wait()
+	check(t, v.Close())
+	v.CopyFirst()
+}
+
+func number(t *testing.T, content []byte) int {
+	t.Helper()
+	n, err := strconv.Atoi(string(content))
+	check(t, err)
+	return n
+}

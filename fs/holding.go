@@ -65,6 +65,7 @@ type Holding struct {
 	watch   *mountWatch    // nil until somebody asks
 	users   sync.WaitGroup // of the session's private mount
 	drained []int          // devices of sessions that ended while they were in use
+	drains  sync.WaitGroup // of abandoned sessions that are being ended
 	// writers is the writers' session; nil if there is none. Its mount is the
 	// keeper's, once there is one.
 	writers *session
@@ -327,10 +328,12 @@ func (h *Holding) use() (mount int, done func(), err error) {
 }
 
 // Close closes all descriptors, which gives the lock back unless somebody else
-// has them, too. It unmounts nothing.
+// has them, too. It unmounts nothing, and waits for the end of a session that was
+// abandoned.
 func (h *Holding) Close() error {
 	h.changing.Lock()
 	defer h.changing.Unlock()
+	h.drains.Wait()
 	h.mu.Lock()
 	s, watch, root, lock, drained := h.session, h.watch, h.root, h.lock, h.drained
 	writers := h.giveUpWriters()

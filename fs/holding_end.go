@@ -66,6 +66,58 @@ func (h *Holding) Abort() error {
 	return h.end(unix.MNT_FORCE | unix.MNT_DETACH)
 }
 
+// Abandon gives up a session whose mount somebody else took from its place, or
+// covered: its users go on being answered by whoever serves it until the last of
+// them is gone, for a second at most, and then get errors. Abandon doesn't wait for
+// them. It does nothing without a session. Connect may follow.
+func (h *Holding) Abandon() error {
+	h.changing.Lock()
+	defer h.changing.Unlock()
+	if h.session == nil {
+		return nil
+	}
+	left, err := h.copySessions()
+	if err == nil && h.session.alive() {
+		err = h.end(0)
+	} else {
+		err = errors.Join(err, h.end(unix.MNT_FORCE|unix.MNT_DETACH))
+	}
+	h.drains.Go(func() { h.drain(left) })
+	return err
+}
+
+// copySessions returns all that is left to end a session and its writers' session
+// when the holding has given them up. It must be given to drain. changing must be
+// held.
+func (h *Holding) copySessions() (left []*session, err error) {
+	for _, s := range []*session{h.session, h.writers} {
+		if s == nil {
+			continue
+		}
+		dev, err := s.shareDevice()
+		if err != nil {
+			return left, err
+		}
+		left = append(left, &session{dev: dev, mount: -1, device: s.device})
+	}
+	return left, nil
+}
+
+// drain ends sessions when they have no users any more, or after a while.
+func (h *Holding) drain(left []*session) {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	for _, s := range left {
+		var err error
+		if !ends(ctx, s.dev) {
+			err = errors.Join(outdateNames(s.dev), s.abort())
+		}
+		if err = errors.Join(err, s.close()); err != nil {
+			h.cfg.Logger.Error("ending a session whose mount was taken away", "dir", h.path, "error", err)
+		}
+	}
+}
+
 // drainTime is how long those who are in the middle of reading when the mount is
 // taken away go on being served.
 const drainTime = time.Second
@@ -92,7 +144,9 @@ func (h *Holding) unmount(ctx context.Context) error {
 	}
 	id := h.at.mount.ID
 	err = h.end(0)
-	if err != nil || id == 0 || ends(ctx, dev, drainTime) {
+	drain, cancel := context.WithTimeout(ctx, drainTime)
+	defer cancel()
+	if err != nil || id == 0 || ends(drain, dev) {
 		err = errors.Join(err, unix.Close(dev))
 	} else {
 		h.mu.Lock()
@@ -106,17 +160,17 @@ func (h *Holding) unmount(ctx context.Context) error {
 	return err
 }
 
-// ends waits until a session has ended, at most so long.
-func ends(ctx context.Context, dev int, wait time.Duration) bool {
-	deadline := time.Now().Add(wait)
+// ends waits until a session has ended, and reports whether it has before ctx is
+// done.
+func ends(ctx context.Context, dev int) bool {
 	s := session{dev: dev}
 	// The kernel wakes poll when the session ends, but for each request as well.
 	for s.alive() {
-		left := time.Until(deadline)
-		if left <= 0 || ctx.Err() != nil {
+		if ctx.Err() != nil {
 			return false
 		}
-		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(dev)}}, int(min(left, 100*time.Millisecond)/time.Millisecond)+1)
+		const slice = 100 // milliseconds, after which ctx is looked at
+		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(dev)}}, slice)
 	}
 	return true
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -257,6 +259,73 @@ func TestHoldingSettlesThePlainFiles(t *testing.T) {
 	check(t, h.Settle())
 	check(t, h.Abort())
 	check(t, h.Settle())
+}
+
+// Who is in the middle of reading when somebody takes the mount away is served to
+// the end, which is when the session ends.
+func TestHoldingAbandonsWhatIsInUse(t *testing.T) {
+	dir := t.TempDir()
+	h := hold(t, dir)
+	v := serveHolding(t, h)
+	show(t, h)
+	content := strings.Repeat("x", 1<<20)
+	publish(t, v, "x", entry(content))
+	f, err := os.Open(filepath.Join(dir, "x"))
+	check(t, err)
+	gone := h.Gone()
+	check(t, unix.Unmount(dir, unix.MNT_DETACH))
+	<-gone
+	check(t, h.Abandon())
+	if h.Shown() || h.Connected() {
+		t.Error("what was abandoned is held")
+	}
+	got, err := io.ReadAll(f)
+	if err != nil || string(got) != content {
+		t.Errorf("the last user reads %d bytes, %v", len(got), err)
+	}
+	check(t, f.Close())
+	<-v.Ended() // with the last user
+	check(t, h.Abandon())
+	check(t, v.Close())
+	check(t, h.Connect(t.Context()))
+}
+
+// Who stays in a mount that was taken away gets errors in the end, and doesn't keep
+// the session from ending.
+func TestHoldingAbandonsForGood(t *testing.T) {
+	dir := t.TempDir()
+	h := hold(t, dir)
+	v := serveHolding(t, h)
+	show(t, h)
+	publish(t, v, "x", entry("x"))
+	at, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	check(t, err)
+	defer unix.Close(at)
+	gone := h.Gone()
+	check(t, unix.Unmount(dir, unix.MNT_DETACH))
+	<-gone
+	check(t, h.Abandon())
+	<-v.Ended()
+	var st unix.Stat_t
+	if err := unix.Fstatat(at, "y", &st, 0); !isDead(err) {
+		t.Errorf("a look into the mount that was taken away says %v", err)
+	}
+	check(t, v.Close())
+}
+
+// A session that has ended already is given up as well.
+func TestHoldingAbandonsTheDead(t *testing.T) {
+	dir := t.TempDir()
+	h := hold(t, dir)
+	v := serveHolding(t, h)
+	show(t, h)
+	publish(t, v, "x", entry("x"))
+	check(t, abortConnection(h.session.device))
+	<-v.Ended()
+	check(t, h.Abandon())
+	wantFile(t, v, "x", "x")
+	check(t, v.Close())
+	check(t, h.Connect(t.Context()))
 }
 
 // A session that is mounted nowhere, and of which a process that can't end has the

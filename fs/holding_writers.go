@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -33,6 +32,7 @@ func (h *Holding) connectWriters(ctx context.Context) {
 // who ends the session.
 type keeper struct {
 	path   string // of the session's mount
+	within uint32 // the session's device
 	device uint32 // of the writers' session
 	mount  int    // of it, which nobody sees; -1 if that is to be had from where it is seen
 	header *writersHeader
@@ -49,7 +49,7 @@ func (h *Holding) keepWriters() {
 		return
 	}
 	k := &keeper{
-		path: h.path, device: h.writers.device, mount: h.writers.mount, header: &h.session.ledger.header.writers,
+		path: h.path, within: h.session.device, device: h.writers.device, mount: h.writers.mount, header: &h.session.ledger.header.writers,
 		log: h.cfg.Logger, stop: make(chan struct{}), tried: make(chan struct{}),
 	}
 	h.writers.mount = -1
@@ -73,9 +73,10 @@ func (k *keeper) run() {
 	for {
 		since := time.Now()
 		id, err := k.attach()
-		if err == nil {
+		switch {
+		case err == nil:
 			k.header.attached.Store(1)
-		} else {
+		case !errors.Is(err, errNoPlace):
 			k.log.Error("the mount can only be read: the one for those who write can't be mounted within", "dir", k.path, "error", err)
 		}
 		if !tried {
@@ -86,6 +87,9 @@ func (k *keeper) run() {
 			return
 		}
 		k.header.attached.Store(0)
+		if !k.hasPlace() {
+			return
+		}
 		k.log.Warn("the mount for those who write was taken away; it is mounted again", "dir", k.path)
 		pause = keepPause(pause, time.Since(since))
 		select {
@@ -120,10 +124,40 @@ func (k *keeper) watch(id int) bool {
 	}
 }
 
+// errNoPlace says that the session's mount isn't in its place any more, with which
+// the writers' has gone. Who watches that one knows.
+var errNoPlace = errors.New("the mount that it is to be in has been taken away")
+
+// openPlace opens the root of the session's mount.
+func (k *keeper) openPlace() (int, error) {
+	fd, err := unix.Open(k.path, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	if device, err := deviceOf(fd); err != nil || device != k.within {
+		unix.Close(fd)
+		return -1, errNoPlace
+	}
+	return fd, nil
+}
+
+func (k *keeper) hasPlace() bool {
+	fd, err := k.openPlace()
+	if err == nil {
+		unix.Close(fd)
+	}
+	return !errors.Is(err, errNoPlace)
+}
+
 // attach mounts the writers' session in its place, unless it is there, and returns
 // the mount's id.
 func (k *keeper) attach() (id int, err error) {
-	at, err := unix.Open(filepath.Join(k.path, writersDir), unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	place, err := k.openPlace()
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(place)
+	at, err := unix.Openat(place, writersDir, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return 0, fmt.Errorf("looking up %q in it: %w", writersDir, err)
 	}

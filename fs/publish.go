@@ -82,7 +82,7 @@ func (v *Volume) Publish(name string, e Entry) error {
 		return err
 	}
 	write := func() error { return v.plain.write(sub, base, e) }
-	if v.face.Load().mode == FUSE {
+	if v.face.Load().mode == FUSE && !v.copyFirst.Load() {
 		// Readers needn't wait for the disk. If this process dies between the
 		// two, the next one makes up for it; see compareCopies.
 		v.swap(sub, base, next)
@@ -129,9 +129,32 @@ func (v *Volume) copy(name string, change func() error) error {
 	return nil
 }
 
+// CopyFirst brings the plain files up to date, but for those that CopyErr tells of,
+// and has each change reach them before the mount from then on: for a mount that is
+// about to be taken away, so that nobody finds an older version beneath it than
+// somebody has seen. It takes as long as the filesystem's disk needs. It does nothing
+// unless the volume is mounted.
+func (v *Volume) CopyFirst() {
+	v.life.RLock()
+	defer v.life.RUnlock()
+	if v.phase != isMounted {
+		return
+	}
+	v.copyFirst.Store(true)
+	for i := range v.names {
+		// Whoever changes a name now may have looked before.
+		v.names[i].Lock()
+		v.names[i].Unlock() //nolint:staticcheck // it is only waited for
+	}
+	if v.compared != nil {
+		<-v.compared
+	}
+}
+
 // compareCopies brings the plain files up to date that a predecessor couldn't
 // change, or not any more.
 func (v *Volume) compareCopies() {
+	defer close(v.compared)
 	for _, name := range v.Names() {
 		if v.closing.Load() {
 			return

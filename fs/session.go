@@ -102,12 +102,15 @@ func mountDetached(dev int, source string) (int, error) {
 	return unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
 }
 
-// deviceOf returns the minor number of the device that stat shows for a mount.
-// It asks the filesystem nothing.
+// deviceOf returns the minor number of the device that stat shows for a mount of
+// FUSE's, whose major number is 0. It asks the filesystem nothing.
 func deviceOf(mount int) (uint32, error) {
 	var st unix.Statx_t
 	if err := unix.Statx(mount, "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC|unix.AT_NO_AUTOMOUNT, 0, &st); err != nil {
 		return 0, fmt.Errorf("looking at a mount: %w", err)
+	}
+	if st.Dev_major != 0 {
+		return 0, fmt.Errorf("a filesystem on the disk %d:%d is where a FUSE mount should be", st.Dev_major, st.Dev_minor)
 	}
 	return st.Dev_minor, nil
 }

@@ -45,6 +45,9 @@ type Volume struct {
 	guard  *guard
 	writes *writes // nil if the mount can't be written
 
+	copyFirst atomic.Bool
+	compared  chan struct{} // closed when compareCopies has ended; nil if it needn't begin
+
 	closing atomic.Bool
 	ended   chan struct{} // closed when the session has ended though nobody closed the volume
 
@@ -269,6 +272,7 @@ func (v *Volume) serve(h handlers) error {
 	}
 	v.watch.Go(func() { v.watchSession(conn) })
 	if v.inherited {
+		v.compared = make(chan struct{})
 		v.watch.Go(v.compareCopies)
 	}
 	v.copies.start(v.tryCopy)
@@ -285,11 +289,10 @@ func (v *Volume) watchSession(conn *connection) {
 		watch.Go(func() {
 			select {
 			case <-gone:
-				// It is to end everywhere. What is in its place by now stays.
-				if err := v.holding.Abort(); err != nil {
-					v.cfg.Logger.Error("taking away a mount that has ended", "dir", v.plain.path, "error", err)
+				// It is to end everywhere, soon. What is in its place by now stays.
+				if err := v.holding.Abandon(); err != nil {
+					v.cfg.Logger.Error("giving up a mount that was taken away", "dir", v.plain.path, "error", err)
 				}
-				conn.stop()
 			case <-over:
 			}
 		})

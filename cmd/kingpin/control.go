@@ -40,6 +40,9 @@ const (
 	sayPing   messageKind = "ping"   // answer by sayPong
 	sayResync messageKind = "resync" // read everything again
 	sayStop   messageKind = "stop"   // save everything and end
+	// The mounts are about to be taken away: keep the plain files ahead of them, and
+	// answer by sayAhead.
+	sayUnmounting messageKind = "unmounting"
 )
 
 // What a holder hears.
@@ -51,6 +54,7 @@ const (
 	sayWake    messageKind = "wake"    // make watchers see a change
 	sayEnded   messageKind = "ended"   // a volume's mount has been taken away
 	sayPong    messageKind = "pong"    // after sayPing
+	sayAhead   messageKind = "ahead"   // after sayUnmounting: no plain file is older than what a mount serves
 	sayKill    messageKind = "kill"    // an administrator wants the monitor to stop
 	sayFailed  messageKind = "failed"  // why the worker ends now by itself
 )

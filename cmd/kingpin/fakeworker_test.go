@@ -69,9 +69,15 @@ func playStep(w *worker, control *control, name, argument string) (code int, end
 		_ = control.send(message{Kind: sayReady, Ready: "woken " + strconv.FormatUint(m.ID, 10) + " " + m.Error})
 	case "work":
 		ctx, end := w.link.open(context.Background())
-		<-ctx.Done()
-		end()
-		return exitDone, true
+		defer end()
+		for {
+			select {
+			case <-w.link.leaving:
+				_ = control.send(message{Kind: sayAhead})
+			case <-ctx.Done():
+				return exitDone, true
+			}
+		}
 	default:
 		_ = control.send(message{Kind: messageKind(name), Ready: "pid " + strconv.Itoa(os.Getpid())})
 	}

@@ -214,7 +214,7 @@ func (l *life) lost(h *held) {
 		return // that is known
 	}
 	delay := h.retries.next(time.Now())
-	h.abort("the mount was taken away by somebody; it is made again after a while")
+	h.abandon("the mount was taken away by somebody; it is made again after a while")
 	h.retryAt = time.Now().Add(delay)
 	l.log.Warn("the mount was taken away by somebody: plain files serve until it is made again", "dir", h.dir, "next_attempt_in", delay)
 }

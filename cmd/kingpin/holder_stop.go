@@ -1,9 +1,6 @@
 package main
 
-import (
-	"context"
-	"time"
-)
+import "context"
 
 // finish takes the mounts away, while the worker goes on serving those who are
 // in the middle of reading, and ends the worker. With handOver the mounts stay.
@@ -11,41 +8,63 @@ func (l *life) finish(handOver bool) {
 	// First, while the worker serves: later nobody may answer a wakeup.
 	l.stopWakers()
 	if !handOver {
+		l.copyFirst()
 		l.unmount()
 	}
 	l.retire()
+}
+
+// copyFirst waits until no plain file is older than what a mount serves, and none
+// gets older any more.
+func (l *life) copyFirst() {
+	if !l.isWaitedFor() {
+		return // there are no mounts
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), l.pace.copied)
+	defer cancel()
+	l.answer(message{Kind: sayUnmounting})
+	l.listenUntil(ctx.Done(), sayAhead)
 }
 
 func (l *life) unmount() {
 	select {
 	case <-l.worker.dead: // nobody would be served
 		for _, h := range l.volumes {
+			h.settle()
 			h.abort("the monitor is ending")
 		}
 		return
 	default:
 	}
-	unmounted := make(chan error, 1)
+	var err error
+	unmounted := make(chan struct{})
 	go func() {
-		unmounted <- errorsOf(l.volumes, func(h *held) error { return h.unmount(context.Background()) })
+		defer close(unmounted)
+		err = errorsOf(l.volumes, func(h *held) error { return h.unmount(context.Background()) })
 	}()
-	l.listenUntil(unmounted)
+	l.listenUntil(unmounted, "")
+	<-unmounted
+	if err != nil {
+		l.log.Error("unmounting", "error", err)
+	}
 }
 
-// listenUntil keeps the worker from waiting for the holder while the mounts are
-// taken away.
-func (l *life) listenUntil(unmounted <-chan error) {
+// listenUntil keeps the worker, which is about to end, from waiting for the holder:
+// until done is closed, the worker has said what is awaited, or it is dead.
+func (l *life) listenUntil(done <-chan struct{}, awaited messageKind) {
 	for {
 		select {
-		case err := <-unmounted:
-			if err != nil {
-				l.log.Error("unmounting", "error", err)
-			}
+		case <-done:
+			return
+		case <-l.worker.dead:
 			return
 		case m, ok := <-l.messages:
-			if !ok {
+			switch {
+			case !ok:
 				l.messages = nil
-			} else if m.Kind == sayWake {
+			case m.Kind == awaited:
+				return
+			case m.Kind == sayWake:
 				l.answer(message{Kind: sayWoken, ID: m.ID, Error: "the monitor is ending"})
 			}
 		case <-l.beats:
@@ -57,23 +76,14 @@ func (l *life) listenUntil(unmounted <-chan error) {
 // retire has the worker save everything and end.
 func (l *life) retire() {
 	l.answer(message{Kind: sayStop})
-	timeout := time.NewTimer(l.pace.stop)
-	defer timeout.Stop()
-	for {
-		select {
-		case <-l.worker.dead:
-			return
-		case _, ok := <-l.messages:
-			if !ok {
-				l.messages = nil
-			}
-		case <-l.beats:
-		case <-l.gone:
-		case <-timeout.C:
-			l.log.Error("the worker doesn't end and is killed", "pid", l.worker.Pid)
-			l.worker.kill()
-			return
-		}
+	ctx, cancel := context.WithTimeout(context.Background(), l.pace.stop)
+	defer cancel()
+	l.listenUntil(ctx.Done(), "")
+	select {
+	case <-l.worker.dead:
+	default:
+		l.log.Error("the worker doesn't end and is killed", "pid", l.worker.Pid)
+		l.worker.kill()
 	}
 }
 

@@ -20,6 +20,7 @@ type pace struct {
 	beat    time.Duration // between two looks at whether the worker answers
 	answer  time.Duration // for the answer
 	stopped time.Duration // for a worker that somebody stopped to go on
+	copied  time.Duration // for the plain files to be brought up to date before the mounts go
 	stop    time.Duration // for a worker to save everything and end
 	proven  time.Duration // after which a worker's death is no sign that it can't work
 	backoff [2]time.Duration
@@ -30,7 +31,7 @@ type pace struct {
 func defaultPace() pace {
 	return pace{
 		serve: 5 * time.Second, attempt: time.Second, beat: 5 * time.Second, answer: 2 * time.Second,
-		stopped: time.Second, stop: 10 * time.Second, proven: 10 * time.Second,
+		stopped: time.Second, copied: time.Second, stop: 10 * time.Second, proven: 10 * time.Second,
 		backoff: [2]time.Duration{time.Second, time.Minute}, strikes: 3,
 	}
 }

@@ -188,7 +188,7 @@ func TestMountThatIsTakenAwayComesBack(t *testing.T) {
 		st.holding.connects = []error{errors.New("no memory"), nil}
 		close(st.holding.gone)
 	})
-	st.await("abort")
+	st.await("abandon")
 	st.await("connect")
 	st.await("show")
 	if second := st.await("ready "); first == second {

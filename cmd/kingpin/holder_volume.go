@@ -24,6 +24,7 @@ type holding interface {
 	Wake(w kpfs.Wakeup) error
 	Settle() error
 	Abort() error
+	Abandon() error
 	Unmount(ctx context.Context) error
 	Descriptors() ([]kpfs.Descriptor, error)
 }
@@ -106,13 +107,18 @@ func (h *held) settle() {
 }
 
 // abort takes the session away, if there is one, dead or alive.
-func (h *held) abort(why string) {
+func (h *held) abort(why string) { h.giveUp(why, h.holding.Abort) }
+
+// abandon gives up a session whose mount somebody has taken away.
+func (h *held) abandon(why string) { h.giveUp(why, h.holding.Abandon) }
+
+func (h *held) giveUp(why string, end func() error) {
 	h.release()
 	if h.wanted {
 		h.why = why
 	}
-	if err := h.holding.Abort(); err != nil {
-		h.log.Error("taking a mount away by force", "dir", h.dir, "error", err)
+	if err := end(); err != nil {
+		h.log.Error("giving a mount up", "dir", h.dir, "error", err)
 	}
 	h.unstore()
 }

@@ -67,6 +67,7 @@ func (f *fakeHolding) end(event string) error {
 
 func (f *fakeHolding) Settle() error                 { return nil }
 func (f *fakeHolding) Abort() error                  { return f.end("abort") }
+func (f *fakeHolding) Abandon() error                { return f.end("abandon") }
 func (f *fakeHolding) Unmount(context.Context) error { return f.end("unmount") }
 func (f *fakeHolding) Wake(w kpfs.Wakeup) error {
 	f.events <- "wake " + w.From + " " + w.To
@@ -151,7 +152,7 @@ func newStage(t *testing.T, mode kpfs.Mode, plays ...string) *stage {
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	patient := pace{
 		serve: 20 * time.Second, attempt: 20 * time.Second, beat: time.Hour, answer: 20 * time.Second,
-		stopped: time.Millisecond, stop: 20 * time.Second, proven: time.Hour,
+		stopped: time.Millisecond, copied: 20 * time.Second, stop: 20 * time.Second, proven: time.Hour,
 		backoff: [2]time.Duration{time.Millisecond, time.Millisecond}, strikes: 3,
 	}
 	st.supervisor = &supervisor{

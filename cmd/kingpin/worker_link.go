@@ -19,6 +19,7 @@ type link struct {
 	log      *slog.Logger
 	resyncs  chan struct{} // one slot: everything is to be read again
 	shown    chan struct{} // closed when the mounts have been shown
+	leaving  chan struct{} // one slot: the mounts are about to be taken away
 	orphaned atomic.Bool   // the holder is dead
 
 	mu    sync.Mutex // guards the rest
@@ -28,7 +29,8 @@ type link struct {
 
 func newLink(control *control, log *slog.Logger) *link {
 	return &link{
-		control: control, log: log, resyncs: make(chan struct{}, 1), shown: make(chan struct{}), wakes: map[uint64]chan error{},
+		control: control, log: log, resyncs: make(chan struct{}, 1), shown: make(chan struct{}),
+		leaving: make(chan struct{}, 1), wakes: map[uint64]chan error{},
 	}
 }
 
@@ -71,14 +73,22 @@ func (l *link) listen(stop context.CancelFunc) {
 		case sayPing:
 			l.tell(message{Kind: sayPong})
 		case sayResync:
-			select {
-			case l.resyncs <- struct{}{}:
-			default: // it is to be done anyway
-			}
+			fill(l.resyncs)
+		case sayUnmounting:
+			fill(l.leaving)
 		case sayStop:
 			stopped = true
 			stop()
 		}
+	}
+}
+
+// fill has whoever receives from a channel of one slot do what it stands for,
+// which it does anyway if the slot is taken.
+func fill(slot chan<- struct{}) {
+	select {
+	case slot <- struct{}{}:
+	default:
 	}
 }
 

@@ -154,13 +154,21 @@ func (w *worker) closeVolumes() error {
 			continue
 		}
 		if orphaned && v.holding != nil {
-			errs = append(errs, v.holding.Unmount(context.Background()))
+			errs = append(errs, v.unmount())
 		}
 		if v.Volume != nil {
 			errs = append(errs, v.Close())
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// unmount takes the mount away, in the place of a holder that is dead.
+func (v *served) unmount() error {
+	if v.Volume != nil {
+		v.CopyFirst()
+	}
+	return v.holding.Unmount(context.Background())
 }
 
 // s3Silence is how long a download waits for a server that sends nothing. When
@@ -240,6 +248,7 @@ func (w *worker) serve(ctx context.Context) error {
 	group.Go(func() error { w.resyncWhenTold(ctx); return nil })
 	group.Go(func() error { w.tellOfEnd(ctx, configVolume, w.configs); return nil })
 	group.Go(func() error { w.tellOfEnd(ctx, serversetVolume, w.serversets); return nil })
+	group.Go(func() error { w.copyFirstWhenTold(ctx); return nil })
 	group.Go(func() error { w.checkBucket(ctx); return nil })
 	group.Go(func() error { return w.announce(ctx) })
 	return group.Wait()
@@ -277,6 +286,20 @@ func (w *worker) resyncWhenTold(ctx context.Context) {
 			w.engine.Resync(0)
 		}
 	}
+}
+
+// copyFirstWhenTold keeps the plain files ahead of the mounts once the holder says
+// that it is about to take those away.
+func (w *worker) copyFirstWhenTold(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-w.link.leaving:
+	}
+	for _, v := range w.volumes() {
+		v.CopyFirst()
+	}
+	w.link.tell(message{Kind: sayAhead})
 }
 
 // observer tells the engine what the ZooKeeper client hears.
