@@ -288,12 +288,15 @@ func TestSourceOfInlineConfig(t *testing.T) {
 
 func TestSinkRefusesWhatIsWritten(t *testing.T) {
 	withConfig(t, func(b *box) {
+		b.zk.mu.Lock()
+		b.zk.latency = time.Second // the engine must not read of it before it is noted
+		b.zk.mu.Unlock()
 		b.sink.setRefuse(diskFull)
 		b.engine.NoteWritten(keyX.name, refX, b.published(refX, "2.0", "x2"))
 		if err := b.engine.ServeWritten(keyX.name); !errors.As(err, new(publishError)) || !strings.Contains(err.Error(), keyX.name) {
 			t.Errorf("the error is %v", err)
 		}
-		b.settle()
+		b.pass(2 * time.Second) // an attempt may have begun before
 		b.wantContent(keyX, "x1")
 		b.wantState(keyX, Stale, "no space left")
 		b.sink.setRefuse(nil)
@@ -309,11 +312,11 @@ func TestSinkRefusesWhatIsWritten(t *testing.T) {
 // The fleet deletes a config, in the moment in which it is written anew.
 func TestWrittenWhileItIsRemoved(t *testing.T) {
 	withConfig(t, func(b *box) {
-		b.zk.remove(refX.Path)
 		b.sink.setDuring(func(key) {
 			b.sink.setDuring(nil)
 			b.engine.NoteWritten(keyX.name, refX, b.published(refX, "2.0", "x2"))
 		})
+		b.zk.remove(refX.Path)
 		b.settle()
 		b.serveWritten(keyX)
 		b.pass(time.Minute)
