@@ -524,6 +524,17 @@ func TestBalancerUnopenedCloses(t *testing.T) {
 	NewBalancer(mustStatic(t, "a:1"), BalancerOptions{}).Close()
 }
 
+// A call may have picked its host in the moment in which that left.
+func TestBalancerEjectsNobodyWhoHasLeft(t *testing.T) {
+	b := newRig(t, 10, BalancerOptions{Ejection: EjectionOptions{Failures: 1}})
+	left := b.Hosts()[9]
+	b.set(hosts(1, 9)...)
+	left.lease(false).Done(Failed)
+	if last := b.log[len(b.log)-1]; last != "left "+host(10) {
+		t.Errorf("the last event is %q", last)
+	}
+}
+
 // OnEvent may use the Balancer, and what that causes comes next.
 func TestBalancerTellsInOrder(t *testing.T) {
 	var b *Balancer

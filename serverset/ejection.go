@@ -100,6 +100,9 @@ func (b *Balancer) ejectFailing(l Lease) {
 	if l.host.term.Load() != l.term || l.host.ejection.ejected || !b.views.load().room {
 		return
 	}
+	if b.hosts[l.host.endpoint] != l.host {
+		return // it was picked in the moment in which it left, and so has the term of after
+	}
 	b.eject(l.host)
 	b.refresh()
 }
