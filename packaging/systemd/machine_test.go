@@ -78,8 +78,8 @@ func boot(t *testing.T) *machine {
 	m.leader = started.Value("X_NSPAWN_LEADER_PID")
 	t.Cleanup(func() {
 		if t.Failed() {
-			log, _ := m.try("journalctl", "--no-pager", "--output=short-precise", "--lines=200", "--unit="+unit)
-			state, _ := m.try("systemctl", "status", "--no-pager", "--full", unit)
+			log, _ := m.try("journalctl", "--no-pager", "--output=short-precise", "--lines=200", "--unit=kingpin-*")
+			state, _ := m.try("systemctl", "status", "--no-pager", "--full", "kingpin-*")
 			t.Logf("%s\n%s", log, state)
 		}
 	})
@@ -172,7 +172,13 @@ func (m *machine) write(file, content string) {
 // show returns a property of the unit.
 func (m *machine) show(property string) string {
 	m.t.Helper()
-	return m.run("systemctl", "show", "--property="+property, "--value", unit)
+	return m.showOf(unit, property)
+}
+
+// showOf returns a property of another unit.
+func (m *machine) showOf(other, property string) string {
+	m.t.Helper()
+	return m.run("systemctl", "show", "--property="+property, "--value", other)
 }
 
 // await waits until a condition holds.
