@@ -36,6 +36,9 @@ type Config struct {
 	// means that this process does. It is called by one goroutine only.
 	Wake   func(Wakeup) error
 	Holder int
+	// Refresh has the process Holder call Holding.Refresh, soon; it doesn't wait
+	// for that. nil means that nobody needs to. It is called by one goroutine only.
+	Refresh func()
 	// Writer publishes what is written through the mount; nil means that the mount
 	// is read-only.
 	Writer Writer

@@ -284,6 +284,10 @@ func (h *Holding) Probe(ctx context.Context) error {
 		defer done()
 		var buf [32]byte
 		_, err := unix.Getxattr(fdPath(mount), attrPID, buf[:])
+		if err == nil {
+			// What the kernel knows isn't for ever.
+			err = h.refresh(mount)
+		}
 		answered <- err
 	}()
 	select {

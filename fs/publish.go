@@ -217,6 +217,7 @@ func (v *Volume) replace(sub, base string, next *version) (old *version, told bo
 	old = v.tree.commit(d, base, was, next)
 	if conn != nil {
 		conn.dropListing(d.id)
+		v.refresher.changed()
 	}
 	return old, conn != nil
 }

@@ -39,11 +39,12 @@ type Volume struct {
 	noFUSE    error          // why there is none
 	watch     sync.WaitGroup // goroutines that Mount started
 
-	face   atomic.Pointer[face]
-	copies *copies
-	waker  *waker
-	guard  *guard
-	writes *writes // nil if the mount can't be written
+	face      atomic.Pointer[face]
+	copies    *copies
+	waker     *waker
+	refresher *refresher
+	guard     *guard
+	writes    *writes // nil if the mount can't be written
 
 	copyFirst atomic.Bool
 	compared  chan struct{} // closed when compareCopies has ended; nil if it needn't begin
@@ -90,7 +91,7 @@ func New(cfg Config) *Volume {
 	if cfg.GID != 0 {
 		v.perm.gid = uint32(cfg.GID)
 	}
-	v.waker, v.guard = newWaker(v), newGuard(v)
+	v.waker, v.guard, v.refresher = newWaker(v), newGuard(v), newRefresher(cfg.Refresh)
 	v.face.Store(&face{mode: Plain, why: "not mounted yet"})
 	return v
 }
@@ -277,6 +278,10 @@ func (v *Volume) serve(h handlers) error {
 	}
 	v.copies.start(v.tryCopy)
 	v.waker.start()
+	if v.writes != nil {
+		v.refresher.changed() // by what has been dropped above
+		v.refresher.start()
+	}
 	return nil
 }
 
@@ -373,6 +378,7 @@ func (v *Volume) Close() error {
 	v.copies.stop()
 	v.waker.stop()
 	v.guard.stop()
+	v.refresher.stop()
 	v.closing.Store(true)
 	v.endWrites()
 	v.life.Lock()

@@ -139,6 +139,7 @@ func (w *waker) run(ctx context.Context) {
 			w.tell(name, olds, watched)
 		}
 		w.told(upTo)
+		w.v.refresher.changed() // by the renames
 		rest, cancel := context.WithTimeout(ctx, min(restAfterLook*took, longestRest))
 		<-rest.Done()
 		cancel()

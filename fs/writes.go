@@ -411,6 +411,7 @@ func (w *writes) swapLocked(d *directory, name string, next *version) {
 	w.later.Go(func() {
 		if conn := w.v.face.Load().conn; conn != nil {
 			conn.dropListing(d.id)
+			w.v.refresher.changed()
 		}
 		w.v.tryCopy(full)
 	})

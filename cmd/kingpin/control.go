@@ -22,7 +22,7 @@ type message struct {
 
 	Hello   *hello       `json:"hello,omitempty"`   // sayHello
 	Started *started     `json:"started,omitempty"` // sayStarted
-	Volume  string       `json:"volume,omitempty"`  // sayWake, sayEnded: configVolume or serversetVolume
+	Volume  string       `json:"volume,omitempty"`  // sayWake, sayRefresh, sayEnded: configVolume or serversetVolume
 	Wakeup  *kpfs.Wakeup `json:"wakeup,omitempty"`  // sayWake
 	ID      uint64       `json:"id,omitempty"`      // sayWake and sayWoken: which one
 	Error   string       `json:"error,omitempty"`   // sayWoken, sayShown, sayFailed; "" if all went well
@@ -52,6 +52,7 @@ const (
 	sayLoaded  messageKind = "loaded"  // what was served last is served, by mounts that may be shown now
 	sayReady   messageKind = "ready"   // everything that can be served is served
 	sayWake    messageKind = "wake"    // make watchers see a change
+	sayRefresh messageKind = "refresh" // the kernel has forgotten a volume's directory: look at it
 	sayEnded   messageKind = "ended"   // a volume's mount has been taken away
 	sayPong    messageKind = "pong"    // after sayPing
 	sayAhead   messageKind = "ahead"   // after sayUnmounting: no plain file is older than what a mount serves

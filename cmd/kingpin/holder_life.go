@@ -161,6 +161,10 @@ func (l *life) handle(m message) error {
 		if k := l.wakers[m.Volume]; k != nil && m.Wakeup != nil {
 			k.add(wakeRequest{l.worker, m.ID, *m.Wakeup})
 		}
+	case sayRefresh:
+		if k := l.wakers[m.Volume]; k != nil {
+			k.refresh()
+		}
 	case sayEnded:
 		for _, h := range l.volumes {
 			if h.name == m.Volume && !h.holding.Connected() {

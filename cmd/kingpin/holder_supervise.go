@@ -130,7 +130,7 @@ func (s *supervisor) runWakers() (end func()) {
 	s.wakers = map[string]*waker{}
 	var all sync.WaitGroup
 	for _, h := range s.volumes {
-		k := newWaker(h.holding)
+		k := newWaker(h.holding, s.log)
 		s.wakers[h.name] = k
 		all.Go(func() { k.run(ctx) })
 	}

@@ -22,6 +22,7 @@ type holding interface {
 	Gone() <-chan struct{}
 	Probe(ctx context.Context) error
 	Wake(w kpfs.Wakeup) error
+	Refresh() error
 	Settle() error
 	Abort() error
 	Abandon() error
@@ -184,14 +185,17 @@ func (h *held) describe(files []*os.File, first int) (heldVolume, []*os.File, er
 	return v, files, err
 }
 
-// waker wakes the watchers of one volume, for whichever worker asks. That may
-// block for as long as no worker answers, and so has a goroutine of its own.
+// waker wakes the watchers of one volume, for whichever worker asks, and looks at
+// its directory. That may block for as long as no worker answers, and so has a
+// goroutine of its own.
 type waker struct {
 	holding holding
+	log     *slog.Logger
+	news    chan struct{} // one slot: there is something to do
 
-	mu    sync.Mutex // guards queue
+	mu    sync.Mutex // guards the rest
 	queue []wakeRequest
-	news  chan struct{} // one slot: queue isn't empty
+	stale bool // the directory is to be looked at
 }
 
 type wakeRequest struct {
@@ -200,24 +204,31 @@ type wakeRequest struct {
 	kpfs.Wakeup
 }
 
-func newWaker(h holding) *waker { return &waker{holding: h, news: make(chan struct{}, 1)} }
+func newWaker(h holding, log *slog.Logger) *waker {
+	return &waker{holding: h, log: log, news: make(chan struct{}, 1)}
+}
 
 func (k *waker) add(r wakeRequest) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.queue = append(k.queue, r)
-	select {
-	case k.news <- struct{}{}:
-	default:
-	}
+	fill(k.news)
 }
 
-func (k *waker) take() []wakeRequest {
+// refresh has the directory looked at.
+func (k *waker) refresh() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	queue := k.queue
-	k.queue = nil
-	return queue
+	k.stale = true
+	fill(k.news)
+}
+
+func (k *waker) take() (queue []wakeRequest, stale bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	queue, stale = k.queue, k.stale
+	k.queue, k.stale = nil, false
+	return queue, stale
 }
 
 // run does what is asked until ctx is done and what is under way is answered.
@@ -228,8 +239,15 @@ func (k *waker) run(ctx context.Context) {
 			return
 		case <-k.news:
 		}
-		for _, r := range k.take() {
+		queue, stale := k.take()
+		for _, r := range queue {
 			k.serve(ctx, r)
+		}
+		if !stale || ctx.Err() != nil {
+			continue
+		}
+		if err := k.holding.Refresh(); err != nil {
+			k.log.Debug("the kernel may have to ask when somebody passes through a mount", "error", err)
 		}
 	}
 }

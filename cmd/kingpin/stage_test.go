@@ -69,6 +69,7 @@ func (f *fakeHolding) Settle() error                 { return nil }
 func (f *fakeHolding) Abort() error                  { return f.end("abort") }
 func (f *fakeHolding) Abandon() error                { return f.end("abandon") }
 func (f *fakeHolding) Unmount(context.Context) error { return f.end("unmount") }
+func (f *fakeHolding) Refresh() error                { return nil }
 func (f *fakeHolding) Wake(w kpfs.Wakeup) error {
 	f.events <- "wake " + w.From + " " + w.To
 	f.mu.Lock()

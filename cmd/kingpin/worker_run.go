@@ -101,6 +101,7 @@ func (w *worker) openVolume(ctx context.Context, v *served, name string, config 
 	config.Holding, config.WhyPlain = v.holding, held.WhyPlain
 	config.Holder = w.hello.Holder.PID
 	config.Wake = func(wakeup kpfs.Wakeup) error { return w.link.wake(ctx, name, wakeup) }
+	config.Refresh = func() { w.link.tell(message{Kind: sayRefresh, Volume: name}) }
 	volume := kpfs.New(config)
 	if err := volume.Open(ctx); err != nil {
 		return err

@@ -112,7 +112,7 @@ func TestRegistration(t *testing.T) {
 	if state := s.showOf(webUnit, "ActiveState"); state != "active" {
 		t.Errorf("while its service doesn't work the unit is %q", state)
 	}
-	web = accept(t, webAddr)
+	accept(t, webAddr)
 	s.awaitMembers(webAddr, otherAddr)
 	if err := os.Remove(s.path(healthy)); err != nil {
 		t.Fatal(err)
