@@ -128,6 +128,9 @@ func (f *fuseFace) Forget(id, n uint64) { f.tree.forget(id, n) }
 // GetAttr implements fuse.RawFileSystem.
 func (f *fuseFace) GetAttr(_ cancelled, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
 	out.SetTimeout(cacheFor)
+	if in.NodeId == rootID {
+		f.waker.v.refresher.asked()
+	}
 	if info, ok := f.tree.dirInfo(in.NodeId); ok {
 		f.dirAttr(info, &out.Attr)
 		return fuse.OK

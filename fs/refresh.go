@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -45,6 +46,10 @@ func (h *Holding) refresh(mount int) error {
 	return nil
 }
 
+// leeway is how long readers, who wait for the change, are given before the
+// directory is looked at. The first of them spares the look.
+const leeway = 2 * time.Millisecond
+
 // quietTime is after how long without a change the directory is looked at again:
 // what a program changes in it the kernel forgets when it has been answered.
 const quietTime = 100 * time.Millisecond
@@ -52,9 +57,11 @@ const quietTime = 100 * time.Millisecond
 // refresher has the holder look at the directory soon after each change; see
 // Holding.Refresh.
 type refresher struct {
-	ask   func()        // nil: there is nobody to ask
-	some  chan struct{} // has one when there has been a change
-	ended sync.WaitGroup
+	ask     func()        // nil: there is nobody to ask
+	some    chan struct{} // has one when there has been a change
+	changes atomic.Uint64 // how many there have been
+	seen    atomic.Uint64 // how many there had been when the kernel last asked
+	ended   sync.WaitGroup
 
 	mu     sync.Mutex // guards the rest
 	closed bool
@@ -64,7 +71,14 @@ type refresher struct {
 func newRefresher(ask func()) *refresher { return &refresher{ask: ask, some: make(chan struct{}, 1)} }
 
 // changed notes that the kernel has forgotten the directory.
-func (r *refresher) changed() { signal(r.some) }
+func (r *refresher) changed() {
+	r.changes.Add(1)
+	signal(r.some)
+}
+
+// asked notes that the kernel asks for the directory's attributes. It may have begun
+// to before the last change, and then forgets the answer.
+func (r *refresher) asked() { r.seen.Store(r.changes.Load()) }
 
 // start begins to ask.
 func (r *refresher) start() {
@@ -91,14 +105,21 @@ func (r *refresher) stop() {
 
 func (r *refresher) run(ctx context.Context) {
 	for wait(ctx, r.some) {
-		for busy := true; busy; {
-			r.ask()
-			quiet, cancel := context.WithTimeout(ctx, quietTime)
-			busy = wait(quiet, r.some)
-			cancel()
+		for busy := true; busy; busy = waitAtMost(ctx, quietTime, r.some) {
+			pause(ctx, leeway)
+			if ctx.Err() == nil && r.seen.Load() != r.changes.Load() {
+				r.ask()
+			}
 		}
 		if ctx.Err() == nil {
 			r.ask()
 		}
 	}
+}
+
+// waitAtMost waits so long, and returns whether something came meanwhile.
+func waitAtMost(ctx context.Context, d time.Duration, c <-chan struct{}) bool {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	return wait(ctx, c)
 }
