@@ -132,12 +132,13 @@ func (v *Volume) copy(name string, change func() error) error {
 // CopyFirst brings the plain files up to date, but for those that CopyErr tells of,
 // and has each change reach them before the mount from then on: for a mount that is
 // about to be taken away, so that nobody finds an older version beneath it than
-// somebody has seen. It takes as long as the filesystem's disk needs. It does nothing
-// unless the volume is mounted.
+// somebody has seen. It returns when changes under way are done, which takes as long
+// as the filesystem's disk needs. It does nothing unless the volume is mounted.
 func (v *Volume) CopyFirst() {
 	v.life.RLock()
-	defer v.life.RUnlock()
-	if v.phase != isMounted {
+	mounted, compared := v.phase == isMounted, v.compared
+	v.life.RUnlock() // for Close, for which compareCopies would wait
+	if !mounted {
 		return
 	}
 	v.copyFirst.Store(true)
@@ -146,8 +147,8 @@ func (v *Volume) CopyFirst() {
 		v.names[i].Lock()
 		v.names[i].Unlock() //nolint:staticcheck // it is only waited for
 	}
-	if v.compared != nil {
-		<-v.compared
+	if compared != nil {
+		<-compared
 	}
 }
 

@@ -172,10 +172,7 @@ func (l *life) handle(m message) error {
 			}
 		}
 	case sayPong:
-		select {
-		case l.pongs <- struct{}{}:
-		default: // nobody waits for it any more
-		}
+		fill(l.pongs)
 	case sayKill:
 		l.stop()
 	case sayFailed:

@@ -29,10 +29,7 @@ func newManagerNews(interval, timeout time.Duration) *managerNews {
 
 // changed has the manager told. It doesn't block.
 func (m *managerNews) changed(register.Status) {
-	select {
-	case m.news <- struct{}{}:
-	default: // it will be told what is so by then
-	}
+	fill(m.news)
 }
 
 // follow tells the manager what changes, until end is called.
